@@ -1,10 +1,11 @@
 """What a download costs beside curl: the same bytes from the same server on this machine, in turns.
 
-    python benchmarks/downloads.py [--mib 1024] [--files 200] [--rounds 5] [--folder FOLDER] [--json FILE]
+    python benchmarks/downloads.py [--mib 1024] [--files 200] [--rounds 5] [--cap 10] [--folder FOLDER] [--json FILE]
 
-One large file and many small ones. curl only writes bytes; comfywatchman also hashes them, flushes them to the disk and
-looks at the header before the file gets its name. "curl and the rest" is what curl costs with `sha256sum` and `sync` of
-the file after it. Each figure is the median of its rounds; every other round begins with the other program.
+One large file, many small ones, and one large file from a server that caps the speed of each connection, beside
+`aria2c -x8` where that is installed. curl only writes bytes; comfywatchman also hashes them, flushes them to the disk
+and looks at the header before the file gets its name. "curl and the rest" is what curl costs with `sha256sum` and
+`sync` of the file after it. Each figure is the median of its rounds; every other round begins with the other program.
 """
 
 from __future__ import annotations
@@ -28,15 +29,20 @@ HERE: Final = Path(__file__).resolve()
 _BLOCK: Final = 1 << 20
 
 
-def serve(folder: Path) -> None:
-    """Serve the files of a folder with sendfile, one process for each connection, until killed."""
+def serve(folder: Path, cap_mib: float) -> None:
+    """Serve the files of a folder with sendfile, one process for each connection, until killed.
+
+    Args:
+        folder: The files.
+        cap_mib: Speed limit of each connection in MiB/s, with ranges; 0 for none, and no ranges.
+    """
     listening = socket.create_server(("127.0.0.1", 0), backlog=512)
     print(listening.getsockname()[1], flush=True)
     while True:
         peer, _ = listening.accept()
         if os.fork() == 0:
             listening.close()
-            _serve_one(peer, folder)
+            _serve_one(peer, folder, cap_mib)
             os._exit(0)
         peer.close()
         try:
@@ -46,17 +52,44 @@ def serve(folder: Path) -> None:
             pass
 
 
-def _serve_one(peer: socket.socket, folder: Path) -> None:
+def _serve_one(peer: socket.socket, folder: Path, cap_mib: float) -> None:
     stream = peer.makefile("rb")
     while first := stream.readline():
-        while stream.readline().strip():
-            pass
+        wanted = ""
+        while line := stream.readline().strip():
+            if line.lower().startswith(b"range: bytes="):
+                wanted = line.decode().partition("=")[2]
+        if cap_mib:
+            _serve_capped(peer, folder / first.split()[1].decode().lstrip("/"), wanted, cap_mib)
+            continue
         path = folder / first.split()[1].decode().lstrip("/")
         size = path.stat().st_size
         head = f'HTTP/1.1 200 OK\r\nContent-Length: {size}\r\nETag: "{size}"\r\n\r\n'
         with path.open("rb") as content:
             peer.sendall(head.encode(), socket.MSG_MORE)
             peer.sendfile(content)
+
+
+def _serve_capped(peer: socket.socket, path: Path, wanted: str, cap_mib: float) -> None:
+    size = path.stat().st_size
+    start, _, end = wanted.partition("-")
+    first, last = int(start or 0), int(end or size - 1)
+    status = f"206 Partial Content\r\nContent-Range: bytes {first}-{last}/{size}" if wanted else "200 OK"
+    length = last - first + 1
+    head = f'HTTP/1.1 {status}\r\nContent-Length: {length}\r\nAccept-Ranges: bytes\r\nETag: "{size}"\r\n\r\n'
+    peer.sendall(head.encode())
+    began = time.perf_counter()
+    sent = 0
+    with path.open("rb") as content:
+        content.seek(first)
+        while sent < length:
+            block = content.read(min(_BLOCK // 16, length - sent))
+            try:
+                peer.sendall(block)
+            except OSError:
+                os._exit(0)
+            sent += len(block)
+            time.sleep(max(0.0, sent / (cap_mib * _BLOCK) - (time.perf_counter() - began)))
 
 
 def write_model(path: Path, size: int) -> None:
@@ -70,7 +103,9 @@ def write_model(path: Path, size: int) -> None:
         stream.write(block[: size % _BLOCK])
 
 
-def fetch_with_us(port: int, source: Path, target: Path, names: list[str], parallel: int) -> float:
+def fetch_with_us(
+    port: int, source: Path, target: Path, names: list[str], parallel: int, *, connections: int = 8
+) -> float:
     """Fetch files with the parts of the program that fetch, in this process; return the seconds."""
     from concurrent.futures import ThreadPoolExecutor
     from datetime import UTC, datetime
@@ -92,11 +127,11 @@ def fetch_with_us(port: int, source: Path, target: Path, names: list[str], paral
     folder = os.open(target, os.O_RDONLY)
     began = time.perf_counter()
     with (
-        ConnectionPool(stall_seconds=30, may_be_private=hosts.__contains__) as connections,
+        ConnectionPool(stall_seconds=30, may_be_private=hosts.__contains__) as pool,
         ThreadPoolExecutor(parallel) as threads,
     ):
         downloader = Downloader(
-            connections, HostPolicy(local_hosts=hosts), RetryPolicy(), limits, lambda: datetime.now(UTC)
+            pool, HostPolicy(local_hosts=hosts), RetryPolicy(connections=connections), limits, lambda: datetime.now(UTC)
         )
         check = build_file_check(allow_pickle=False)
 
@@ -150,18 +185,47 @@ def compare(names: list[str], source: Path, place: Path, port: int, *, rounds: i
     return found | {"ratio to curl": ours / found["curl"], "ratio to the rest": ours / found["curl and the rest"]}
 
 
+def compare_capped(name: str, source: Path, place: Path, cap_mib: float) -> dict[str, float]:
+    """Return the seconds for one file from a server that caps each connection, and the ratio to aria2."""
+    command = [sys.executable, str(HERE), "--serve", str(source), "--cap", str(cap_mib)]
+    target = place / "capped"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        found: dict[str, float] = {}
+        for way in ("comfywatchman", "one connection", "aria2c -x8"):
+            target.mkdir()
+            if way == "aria2c -x8":
+                if shutil.which("aria2c") is None:
+                    break
+                url = f"http://127.0.0.1:{port}/{name}"
+                began = time.perf_counter()
+                options = ["-q", "-x8", "-s8", "-k1M", "--file-allocation=none", "-d", str(target)]
+                subprocess.run(["aria2c", *options, url], check=True)
+                found[way] = time.perf_counter() - began
+            else:
+                connections = 8 if way == "comfywatchman" else 1
+                found[way] = fetch_with_us(port, source, target, [name], 1, connections=connections)
+            shutil.rmtree(target)
+        server.kill()
+    if "aria2c -x8" in found:
+        found["ratio to aria2"] = found["comfywatchman"] / found["aria2c -x8"]
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mib", type=int, default=1024, help="size of the large file")
     parser.add_argument("--files", type=int, default=200, help="how many small files of 256 KiB")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--parallel", type=int, default=4)
+    parser.add_argument("--cap", type=float, default=10.0, help="speed of each capped connection, in MiB/s; 0: skip it")
     parser.add_argument("--folder", type=Path, help="where to work, e.g. on a tmpfs")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve)
+        serve(options.serve, options.cap)
     sys.path.insert(0, str(HERE.parents[1]))
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         place = Path(name)
@@ -173,7 +237,7 @@ def main() -> None:
             write_model(source / file, size)
             with (source / file).open("rb") as content:
                 (source / f"{file}.sha256").write_text(hashlib.file_digest(content, "sha256").hexdigest())
-        command = [sys.executable, str(HERE), "--serve", str(source)]
+        command = [sys.executable, str(HERE), "--serve", str(source), "--cap", "0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None
             port = int(server.stdout.readline())
@@ -187,6 +251,9 @@ def main() -> None:
                 ),
             }
             server.kill()
+        if options.cap:
+            title = f"one file of {options.mib} MiB at {options.cap:g} MiB/s for each connection"
+            figures[title] = compare_capped(large, source, place, options.cap)
     for title, found in figures.items():
         print(title + ": " + ", ".join(f"{way} {value:.3f}" for way, value in found.items()))
     if options.json:

@@ -1,4 +1,4 @@
-"""`python -m comfywatchman`, and the entry points of both programs."""
+"""`python -m comfywatchman`, and the entry points of all programs."""
 
 import sys
 
@@ -17,6 +17,16 @@ def run_gov() -> None:
     """Start `gov`, which is `comfywatchman env`."""
     try:
         from comfywatchman.cli.main import run_gov as start
+
+        start()
+    except KeyboardInterrupt:
+        _exit_interrupted()
+
+
+def run_e3() -> None:
+    """Start `e3`, which is `comfywatchman jobs`."""
+    try:
+        from comfywatchman.cli.main import run_e3 as start
 
         start()
     except KeyboardInterrupt:

@@ -12,13 +12,12 @@ step lint-imports
 step python scripts/style_measures.py || true
 # Where it cannot be had, its tests are skipped with that reason.
 step python scripts/real_comfyui.py build || true
-if [ "${QUICK_TESTS:-}" = done ]; then
-    selection="(slow or real_comfyui) and not torture and not truth"
-else
-    selection="not torture and not truth"
+step bash scripts/chromium.sh || true
+if [ "${QUICK_TESTS:-}" != done ]; then
     rm -f .coverage .coverage.*
+    step python -m scripts.quick_tests --coverage
 fi
-step coverage run -m pytest -n 2 -m "$selection" "$@"
+step coverage run -m pytest -n 2 -m "(slow or real_comfyui) and not torture and not truth" "$@"
 step coverage combine --quiet
 step coverage report
 step coverage report --fail-under=100 --include="$(paste -sd, scripts/deciders.txt)"

@@ -1,11 +1,16 @@
 """Make comfywatchman/comfyui/packs/core_classes.json: each class of ComfyUI with the lowest version it was seen in.
 
-Usage: python scripts/core_classes.py TEMPLATES_FOLDER NODE_MAP COMFYUI_ROOT...
+Usage: python -m scripts.core_classes TEMPLATES_FOLDER NODE_MAP COMFYUI_ROOT...
+       python -m scripts.core_classes docs WHEEL TEMPLATES_FOLDER
 
 Reads the sources of ComfyUI trees (each states its version) and the official templates, whose nodes carry
 `cnr_id: comfy-core` and the version that saved them. Nodes that name no pack, that no pack of ComfyUI-Manager's map
 claims and that stand only in templates for a later ComfyUI than the newest tree are taken for classes of that version.
 What is known already stays known.
+
+The second form adds the classes that a wheel of `comfyui-embedded-docs` describes (names only: the package is GPL):
+ComfyUI's own, whatever pack has a class of the same name. Their version is that of the template that needs them, else
+the newest one that is known.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +29,19 @@ from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY, load_core_clas
 from comfywatchman.comfyui.packs.definitions import read_core_definitions
 
 TARGET = Path(__file__).parent.parent / "comfywatchman" / "comfyui" / "packs" / "core_classes.json"
+DOCUMENTED = re.compile(r"comfyui_embedded_docs/docs/([^/]+)/[^/]+\.md$")
+NEWEST_TREE = "0.33.0"
+"""The newest ComfyUI whose source was read."""
+
+NOT_REGISTERED = {
+    "DeprecatedCheckpointLoader",
+    "DeprecatedDiffusersLoader",
+    "LoadImageSetNode",
+    "SeedVR2ProgressiveSampler",
+    "TerminalLog",
+}
+"""Documented classes that ComfyUI does not register under this name."""
+
 UUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f-]{27}$")
 
 
@@ -91,6 +110,24 @@ def main(templates: Path, node_map: Path, roots: list[Path]) -> None:
     write(lowest)
 
 
+def add_documented(wheel: Path, templates: Path) -> None:
+    """Add the classes that ComfyUI's documentation describes."""
+    lowest = dict(load_core_classes())
+    newest = max(lowest.values(), key=lambda text: parse_version(text) or ())
+    needed: dict[str, str] = {}
+    for template, version in core_templates(templates):
+        for name, _ in nodes_in(template):
+            if parse_version(version) and (name not in needed or is_older(version, needed[name])):
+                needed[name] = version
+    with zipfile.ZipFile(wheel) as archive:
+        names = {match.group(1) for path in archive.namelist() if (match := DOCUMENTED.match(path))}
+    for name in names - EDITOR_ONLY - NOT_REGISTERED - lowest.keys():
+        # The index names a version that a template needs at least; one that was read does not have the class.
+        version = needed.get(name, newest)
+        lowest[name] = version if is_older(NEWEST_TREE, version) else newest
+    write(lowest)
+
+
 def write(lowest: dict[str, str]) -> None:
     """Write classes by version, both in order."""
     by_version = defaultdict(list)
@@ -105,5 +142,7 @@ def write(lowest: dict[str, str]) -> None:
     print(f"{len(lowest)} classes in {len(versions)} versions")
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1] == "docs":
+    add_documented(Path(sys.argv[2]), Path(sys.argv[3]))
+elif __name__ == "__main__":
     main(Path(sys.argv[1]), Path(sys.argv[2]), [Path(argument) for argument in sys.argv[3:]])

@@ -8,11 +8,14 @@ from typing import Any, Final
 import msgspec
 
 from comfywatchman.base.files import write_if_changed
+from comfywatchman.base.gpu.hung_probe import HungProbe
 from comfywatchman.base.host import SleepMark
 from comfywatchman.base.lock import LockHolder
 from comfywatchman.governance.checks.check_cache import CheckCacheFile
 from comfywatchman.governance.store import records
+from comfywatchman.governance.store.governed import GovernedComfyUI
 from comfywatchman.governance.trial.evaluate import Baseline
+from comfywatchman.governance.trial.production_start import ProductionStart
 from comfywatchman.readiness.downloads.plan import DownloadPlan
 from comfywatchman.readiness.downloads.queue import DownloadQueue
 from comfywatchman.readiness.history import CycleRecord
@@ -21,7 +24,10 @@ from comfywatchman.readiness.nodes.cache_file import PackCache
 from comfywatchman.readiness.report.write import json_schema
 from comfywatchman.readiness.scheduler.state import ScheduleState
 from comfywatchman.readiness.search.decisions import Decisions
-from comfywatchman.readiness.workflows.intake import Acknowledgement, KnownWorkflows
+from comfywatchman.readiness.unfinished import RunningMark
+from comfywatchman.readiness.workflows.intake_log import Acknowledgement
+from comfywatchman.readiness.workflows.known_workflows import KnownWorkflows
+from comfywatchman.versions.lockfile import VersionLock
 
 REFERENCE: Final = Path(__file__).parents[1] / "docs" / "reference"
 SCHEMAS: Final = REFERENCE / "schemas"
@@ -33,6 +39,7 @@ STATE_SHAPES: Final[dict[str, type[msgspec.Struct]]] = {
     "downloads": DownloadQueue,
     "gov_baseline": Baseline,
     "gov_checks": CheckCacheFile,
+    "gov_comfyui": GovernedComfyUI,
     "gov_conflict": records.ConflictReport,
     "gov_generation": records.GenerationMark,
     "gov_journal": records.Journal,
@@ -40,13 +47,17 @@ STATE_SHAPES: Final[dict[str, type[msgspec.Struct]]] = {
     "gov_plugins": records.NodeRegistry,
     "gov_snapshot": records.SnapshotMeta,
     "gov_snapshots_index": records.SnapshotsIndex,
+    "gov_start": ProductionStart,
     "gov_transaction": records.Transaction,
     "history_line": CycleRecord,
     "intake_line": Acknowledgement,
+    "hung_gpu_probe": HungProbe,
     "lock": LockHolder,
     "model_cache": ModelCache,
     "plan": DownloadPlan,
+    "running_cycle": RunningMark,
     "scheduler": ScheduleState,
+    "version_lock": VersionLock,
     "workflows": KnownWorkflows,
 }
 

@@ -308,7 +308,7 @@ def _command(what: Installed, base: Path, port: int) -> list[str]:
     ]
 
 
-def _wait_until_ready(server: Server, limit_seconds: float = 120) -> None:
+def _wait_until_ready(server: Server, limit_seconds: float = 300) -> None:
     end = time.monotonic() + limit_seconds
     while time.monotonic() < end:
         status = server.process.poll()

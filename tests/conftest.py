@@ -23,10 +23,21 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name in OURS or name.startswith("COMFYWATCHMAN_")]:
         if name != "COMFYWATCHMAN_TEST_COMFYUI":
             del os.environ[name]
+    _register_hypothesis_profile(is_exploring=config.option.markexpr == "torture")
     folder = tempfile.TemporaryDirectory(prefix="cw-")
     config.add_cleanup(folder.cleanup)
     os.environ["XDG_CONFIG_HOME"] = f"{folder.name}/config"
     os.environ["XDG_DATA_HOME"] = f"{folder.name}/data"
+
+
+def _register_hypothesis_profile(*, is_exploring: bool) -> None:
+    """Let examples be slow, as on a busy machine, and the same in each run but those of the torture suite."""
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile(
+        "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=not is_exploring
+    )
+    settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

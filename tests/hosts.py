@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from typing import Any
 
 import jsonschema
 import orjson
+import pytest
 from click.testing import CliRunner, Result
 
 from comfywatchman.base.config import Home, load
@@ -31,7 +33,7 @@ from comfywatchman.readiness.sample.host import build_program_files
 from comfywatchman.readiness.sample.workflows import build_text_to_image
 from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
 from comfywatchman.readiness.workflows.discovery import WatchedRoot, find_default_roots
-from comfywatchman.readiness.workflows.intake import Acknowledgement, read_log
+from comfywatchman.readiness.workflows.intake_log import Acknowledgement, read_log
 from tests.fakes import FakeClock
 from tests.model_files import put, safetensors
 
@@ -42,9 +44,17 @@ QUIET = {
     "COMFYWATCHMAN_NODES__ASK_REGISTRY": "false",
     "COMFYWATCHMAN_NODES__CLASS_MAP_URL": "",
     "COMFYWATCHMAN_SEARCH__BUDGET_SECONDS": "0",
+    "COMFYWATCHMAN_LLM__DRIVER": "none",
     "COMFYWATCHMAN_SCHEDULE__MIN_VRAM_GB": "0",
 }
 """Settings with which a cycle asks nobody else and no gate looks at the GPU."""
+
+OTHER_USER = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+"""Prefix of a command that takes from root the right to read what its permissions forbid."""
+
+needs_refusals = pytest.mark.skipif(
+    os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may read everything"
+)
 
 PACK = """
 class {name}:
@@ -195,9 +205,27 @@ class Host:
             env=self.measured(**variables),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=100,
+            timeout=250,
             check=False,
         )
+
+    def report_without_permission(self, path: Path) -> dict[str, Any]:
+        """Run one cycle as a child to which the kernel refuses a path; return the report on disk."""
+        mode = path.stat().st_mode
+        path.chmod(0)
+        try:
+            prefix = OTHER_USER if os.geteuid() == 0 else ()
+            result = subprocess.run(
+                [*prefix, *self.command("--run-cycle")],
+                env=self.environment(),
+                capture_output=True,
+                timeout=250,
+                check=False,
+            )
+        finally:
+            path.chmod(mode)
+        assert result.returncode == 0, result.stderr
+        return self.report()
 
     @contextmanager
     def started(self, *arguments: str, measured: bool = False, **variables: str) -> Iterator[subprocess.Popen[bytes]]:

@@ -67,7 +67,7 @@ class Copy:
             },
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=250,
             check=False,
         )
         assert result.returncode == 0, result.stderr
@@ -91,6 +91,7 @@ def hello() -> None:
 '''
 
 
+@pytest.mark.slow
 def test_command_needs_its_file_and_one_entry(copy: Copy) -> None:
     copy.add_file("cli/hello.py", COMMAND)
     copy.add_after("cli/main.py", "COMMANDS: Final = {", '    "hello": "comfywatchman.cli.hello:hello",\n')
@@ -98,6 +99,7 @@ def test_command_needs_its_file_and_one_entry(copy: Copy) -> None:
     assert copy.run("hello") == "Hello.\n"
 
 
+@pytest.mark.slow
 def test_gov_command_needs_its_file_and_one_entry(copy: Copy) -> None:
     copy.add_file("cli/gov/hello.py", COMMAND)
     copy.add_after("cli/gov/main.py", "COMMANDS: Final = {", '    "hello": "comfywatchman.cli.gov.hello:hello",\n')
@@ -105,12 +107,14 @@ def test_gov_command_needs_its_file_and_one_entry(copy: Copy) -> None:
     assert copy.run("env", "hello") == "Hello.\n"
 
 
+@pytest.mark.slow
 def test_command_without_docstring_does_not_break_the_help(copy: Copy) -> None:
     copy.add_file("cli/hello.py", COMMAND.replace('    """Say hello to the host."""\n', ""))
     copy.add_after("cli/main.py", "COMMANDS: Final = {", '    "hello": "comfywatchman.cli.hello:hello",\n')
     assert "\n  hello" in copy.run("--help")
 
 
+@pytest.mark.slow
 def test_configuration_key_needs_its_type_and_its_default(copy: Copy) -> None:
     copy.add_after("base/settings.py", "    hash_budget_seconds: NotNegative", "    hash_threads: Count\n")
     copy.add_after("base/default.toml", "[models]", "# Number of threads that hash models.\nhash_threads = 2\n")
@@ -125,6 +129,7 @@ def test_failure_code_needs_one_entry(copy: Copy) -> None:
     assert copy.evaluate(code) == "tea-cold"
 
 
+@pytest.mark.slow
 def test_model_folder_needs_one_entry(copy: Copy) -> None:
     copy.edit_json(
         "comfyui/install/folder_table.json",
@@ -144,6 +149,7 @@ print(folders.folders["teapots"].directories[0])
     assert copy.evaluate(code) == str(root / "models" / "teapots")
 
 
+@pytest.mark.slow
 def test_model_loader_needs_one_entry(copy: Copy) -> None:
     copy.edit_json(
         "comfyui/loaders/loader_table.json",
@@ -170,6 +176,7 @@ CHECK = Check("teapot", _run)
 '''
 
 
+@pytest.mark.slow
 def test_check_of_the_environment_needs_its_file_and_one_entry(copy: Copy) -> None:
     copy.add_file("governance/checks/teapot.py", CHECK)
     copy.add_after("governance/checks/runner.py", "    conflicts,", "    teapot,\n")
@@ -181,6 +188,7 @@ print([check.run(None).evidence for check in CHECKS if check.name == "teapot"])
     assert copy.evaluate(code) == "['The tea is cold.']"
 
 
+@pytest.mark.slow
 def test_table_of_the_database_needs_one_script(copy: Copy) -> None:
     path = copy.package / "readiness" / "database.py"
     text = path.read_text("utf-8")
@@ -196,6 +204,7 @@ print(database.connection.execute("SELECT count(*) FROM teapots").fetchone()[0])
     assert copy.evaluate(code) == "0"
 
 
+@pytest.mark.slow
 def test_harmful_package_needs_one_entry(copy: Copy) -> None:
     entry = {
         "kind": "package",

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comfywatchman.base.gpu.query import GpuReading
+    from comfywatchman.comfyui.install.identity import ComfyUIIdentity
     from comfywatchman.comfyui.references.observed import ObservedLoaders
     from comfywatchman.readiness.context import EnvironmentChecks
-    from comfywatchman.readiness.status import Environment
+    from comfywatchman.readiness.status import Environment, NotGovernedCause
 
 BUDGET_SECONDS: Final = 0.5
 """Time that a cycle gives the checks; parts that have not changed since the last cycle take a few milliseconds."""
@@ -81,10 +82,73 @@ def production_folder(session: Session) -> Path | None:
     return None if key is None else environment_dir(layout, key)
 
 
-def _is_governed(session: Session) -> bool:
+def ungoverned_environment(session: Session) -> Environment:
+    """Return what to report when the environment of the watched ComfyUI is not governed.
+
+    Raises:
+        Failure: A `config-…` code.
+    """
+    from comfywatchman.base.files import printable_path
+    from comfywatchman.readiness.status import NOT_GOVERNED, Environment
+
     root = session.governed_root
+    watched = session.find_comfyui_folder()
+    if watched is None or _is_governed(session) or not _is_root(root):
+        return NOT_GOVERNED
+    shown = printable_path(root)
+    other = _find_other_governed(root, watched)
+    if other is None:
+        return Environment(state="not governed", root=shown, cause="not-recorded")
+    is_replaced = other.root == printable_path(watched.resolve())
+    cause: NotGovernedCause = "replaced-comfyui" if is_replaced else "other-comfyui"
+    return Environment(state="not governed", root=shown, cause=cause, governs=other.root)
+
+
+def _is_governed(session: Session) -> bool:
+    """Return whether the governed root governs the watched ComfyUI, and no other one."""
+    root = session.governed_root
+    watched = session.find_comfyui_folder()
     try:
-        return (root / "pyproject.toml").is_file() or (root / "snapshots").is_dir()
+        if watched is None or not _is_root(root):
+            return False
     except OSError:
         # It exists but cannot be read; the checks report that.
         return True
+    return bool(_read_governed(root)) and _find_other_governed(root, watched) is None
+
+
+def _find_other_governed(root: Path, watched: Path) -> ComfyUIIdentity | None:
+    """Return the ComfyUI that a root governs when it is not the watched one."""
+    from comfywatchman.comfyui.install.identity import identify_comfyui
+
+    # Governance knows no base directory: the environment is that of the source.
+    identity = identify_comfyui(watched)
+    for governed in _read_governed(root):
+        if not identity.is_same(governed):
+            return governed
+    return None
+
+
+def _read_governed(root: Path) -> list[ComfyUIIdentity]:
+    """Return the ComfyUIs that a root names: the recorded one and that of its configuration; none in old roots."""
+    from pathlib import Path
+
+    from comfywatchman.base.errors import Failure
+    from comfywatchman.comfyui.install.identity import identify_comfyui
+    from comfywatchman.governance.store.governed import read_governed
+    from comfywatchman.governance.store.layout import GovLayout
+    from comfywatchman.governance.store.settings import read_settings
+
+    layout = GovLayout(root)
+    recorded = read_governed(layout)
+    governed = [] if recorded is None else [recorded]
+    try:
+        folder = read_settings(layout.config).paths.comfyui_dir
+    except Failure:
+        # The checks report it.
+        return governed
+    return [*governed, identify_comfyui(Path(folder))] if folder else governed
+
+
+def _is_root(root: Path) -> bool:
+    return (root / "pyproject.toml").is_file() or (root / "snapshots").is_dir()

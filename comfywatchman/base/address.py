@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from comfywatchman.base.errors import Failure
 
 PORTS: Final = {"https": 443, "http": 80}
 _HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_.])?|[0-9a-f:.]+")
+_SCP_ADDRESS: Final = re.compile(r"(?:([^@/:]*)@)?([^@/:]+):(?!//)(.+)")
 _SAFE: Final = "%/:=&?~#+!$,;'@()*[]"
 
 
@@ -90,6 +91,23 @@ def printable_url(url: str) -> str:
     return shown if shown.isprintable() else ascii(shown)
 
 
+def mask_password(text: str) -> str:
+    """Return a text with the user name and password of a URL replaced by `***`; other texts unchanged."""
+    scheme, mark, rest = text.partition("://")
+    # Up to the last @ of the host part: a password may hold one, too.
+    host, slash, path = rest.partition("/")
+    if not mark or "@" not in host:
+        return text
+    return f"{scheme}://***@{host.rpartition('@')[2]}{slash}{path}"
+
+
+def has_password(text: str) -> bool:
+    """Return whether a text is a URL with a password."""
+    _, mark, rest = text.partition("://")
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    return bool(mark and at and ":" in user)
+
+
 def _invalid_address_failure(url: str) -> Failure:
     # A text without a scheme may be anything, even a secret that was pasted by mistake.
     shown = printable_url(url) if "://" in url else "The address"
@@ -98,3 +116,38 @@ def _invalid_address_failure(url: str) -> Failure:
         f"{shown} is not a plain http or https address.",
         hint="Correct the address, or take the file from another source.",
     )
+
+
+def strip_repository_credentials(url: str) -> str | None:
+    """Return a repository address without user information, query and fragment; None when it has control characters.
+
+    The account `git` of ssh addresses stays: it is the same for everybody and needed to clone. Others may be secrets.
+    """
+    if not url.isprintable():
+        return None
+    if "://" in url:
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return None
+        user, _, host = parts.netloc.rpartition("@")
+        netloc = f"git@{host}" if parts.scheme == "ssh" and user == "git" else host
+        return urlunsplit((parts.scheme, netloc, parts.path, "", ""))
+    scp = _SCP_ADDRESS.fullmatch(url)
+    if scp is None:
+        return url
+    user, host, path = scp.groups()
+    prefix = "git@" if user == "git" else ""
+    return f"{prefix}{host}:{path}"
+
+
+def redact_url(url: str) -> str:
+    """Return a URL without user names, passwords, queries and fragments, fit to be shown."""
+    if "://" not in url:
+        # `git@` is the account of every user of a host, not a secret.
+        return re.sub(r"^(?!git@)[^@/]*@", "", url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"{url.partition('://')[0]}://…"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -1,9 +1,10 @@
-"""The configuration: layers of TOML files and environment variables, each value with its origin."""
+"""The configuration: TOML files and environment variables with their origins, and what child processes inherit."""
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -11,7 +12,17 @@ from typing import Any, Final
 
 import msgspec
 
-from comfywatchman.base.config_schema import MASK, ConfigOrigin, ConfigSchema, Layer, SettingsT, expand_user, user_home
+from comfywatchman.base.address import mask_password
+from comfywatchman.base.config_schema import (
+    DEFAULT_LABEL,
+    MASK,
+    ConfigOrigin,
+    ConfigSchema,
+    Layer,
+    SettingsT,
+    expand_user,
+    user_home,
+)
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
 
@@ -23,10 +34,12 @@ SHORTHANDS: Final = {
     "HF_TOKEN": "secrets.hf_token",
     "TAVILY_API_KEY": "secrets.tavily_api_key",
 }
+_MAX_TOKEN_CHARS: Final = 512
 GOV_PREFIX: Final = "COMFYWATCHMAN_GOV__"
 """The prefix of the variables that set keys of a governed root's config.toml."""
 
 SCHEMA: Final = ConfigSchema(Settings, prefix=PREFIX, reserved=RESERVED, reserved_prefixes=(GOV_PREFIX,))
+_SUPERVISION_VARIABLES: Final = ("COMFYGIT_SUPERVISED", "COMFYGIT_CG_RUN_SUPERVISOR")
 _CONNECTION_VARIABLES: Final = frozenset(
     {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 )
@@ -94,6 +107,8 @@ class Configuration:
             value = msgspec.to_builtins(getattr(getattr(self.settings, section), name))
             if value and SCHEMA.is_secret(key):
                 value = MASK
+            elif isinstance(value, str):
+                value = mask_password(value)
             yield key, value, origin.label
 
 
@@ -120,22 +135,46 @@ class Home:
 
 
 def load(
-    *, explicit: Path | None = None, folder: Path | None = None, environment: Mapping[str, str] | None = None
+    *,
+    explicit: Path | None = None,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    read_named_file: Callable[[Settings], Layer | None] | None = None,
 ) -> Configuration:
-    """Read all layers: defaults, the user's file, ./config.toml, the explicit file, the environment.
+    """Read all layers: defaults, the user's file, ./config.toml, the explicit file, a named file, the environment.
 
     Args:
         explicit: File of `--config`; must exist.
         folder: The current folder.
         environment: The process's variables.
+        read_named_file: Reads one more file, which the settings of the other layers may name; it overrides the TOML
+            files, and the environment overrides it.
 
     Raises:
         Failure: `config-unreadable`, `config-unknown-key`, `config-wrong-type` or `config-secret-exposed`.
     """
     environment = _or_process_environment(environment)
     folder = folder or _current_folder()
-    settings, origins = SCHEMA.build(_read_layers(explicit, folder, environment), environment)
+    files = list(_read_files(explicit, folder, environment))
+    variables = list(_read_environment(folder, environment))
+    settings, origins = SCHEMA.build([*files, *variables], environment)
+    named = read_named_file(settings) if read_named_file else None
+    if named:
+        settings, origins = SCHEMA.build([*files, named, *variables], environment)
     return Configuration(settings=settings, origins=origins)
+
+
+def check_layer(layer: Layer, environment: Mapping[str, str] | None = None) -> None:
+    """Check the values of one origin.
+
+    Args:
+        layer: The origin and its values.
+        environment: The process's variables, for `~`.
+
+    Raises:
+        Failure: `config-wrong-type`.
+    """
+    SCHEMA.check_layer(layer, _or_process_environment(environment))
 
 
 def load_file(
@@ -157,7 +196,7 @@ def load_file(
         Failure: `config-unreadable`, `config-unknown-key` or `config-wrong-type`.
     """
     environment = _or_process_environment(environment)
-    layers: list[Layer] = [(ConfigOrigin("default", path.parent), schema.parse(defaults, "the defaults"))]
+    layers: list[Layer] = [(ConfigOrigin(DEFAULT_LABEL, path.parent), schema.parse(defaults, "the defaults"))]
     if os.path.lexists(path):
         if not path.is_file():
             # Reading a pipe would wait without end.
@@ -185,6 +224,13 @@ def find_home(
     if (folder / "config.toml").is_file() or _is_checkout(folder):
         return Home(folder.resolve())
     return Home(_xdg_folder(environment, "XDG_DATA_HOME", ".local/share") / "comfywatchman")
+
+
+def find_version_home(explicit: Path | None, *, environment: Mapping[str, str] | None = None) -> Path | None:
+    """Return the folder that `version init` is given: `--path`, else COMFY_HOME; None when neither names one."""
+    environment = _or_process_environment(environment)
+    named = str(explicit) if explicit else environment.get("COMFY_HOME")
+    return (_current_folder() / expand_user(named, environment)).resolve() if named else None
 
 
 def user_config_file(environment: Mapping[str, str] | None = None) -> Path:
@@ -232,6 +278,30 @@ def comfyui_variables(further: Collection[str] = (), environment: Mapping[str, s
     return {**network, **inherited}
 
 
+def active_environment(environment: Mapping[str, str] | None = None) -> str:
+    """Return the folder of the Python environment that is active in the shell; empty without one."""
+    environment = _or_process_environment(environment)
+    return environment.get("VIRTUAL_ENV") or environment.get("CONDA_PREFIX") or ""
+
+
+def named_workspace(environment: Mapping[str, str] | None = None) -> Path | None:
+    """Return the workspace that `COMFYGIT_HOME` names; None when it is not set."""
+    environment = _or_process_environment(environment)
+    named = environment.get("COMFYGIT_HOME")
+    return expand_user(named, environment) if named else None
+
+
+def default_workspace(environment: Mapping[str, str] | None = None) -> Path:
+    """Return the workspace of a user who names none: `~/comfygit`."""
+    return user_home(_or_process_environment(environment)) / "comfygit"
+
+
+def is_supervised(environment: Mapping[str, str] | None = None) -> bool:
+    """Return whether a supervisor started this process: ours, or comfygit's `cg run`."""
+    environment = _or_process_environment(environment)
+    return any(environment.get(name) == "1" for name in _SUPERVISION_VARIABLES)
+
+
 def systemd_user_folder(environment: Mapping[str, str] | None = None) -> Path:
     """Return the folder where systemd looks for the user's units."""
     return user_config_file(environment).parents[1] / "systemd" / "user"
@@ -275,13 +345,30 @@ def _is_checkout(folder: Path) -> bool:
     return (folder / "comfywatchman" / "base" / "default.toml").is_file() and (folder / "pyproject.toml").is_file()
 
 
-def _read_layers(explicit: Path | None, folder: Path, environment: Mapping[str, str]) -> Iterator[Layer]:
-    yield ConfigOrigin("default", folder), SCHEMA.parse(read_default_text(), "default.toml")
+def _read_files(explicit: Path | None, folder: Path, environment: Mapping[str, str]) -> Iterator[Layer]:
+    yield ConfigOrigin(DEFAULT_LABEL, folder), SCHEMA.parse(read_default_text(), "default.toml")
+    yield from _read_hub_login(environment)
     for path in (user_config_file(environment), folder / "config.toml"):
         if _may_exist(path):
             yield SCHEMA.read_file(path)
     if explicit:
         yield SCHEMA.read_file(explicit)
+
+
+def _read_hub_login(environment: Mapping[str, str]) -> Iterator[Layer]:
+    """Yield the token that `hf auth login` has stored, which every other origin overrides."""
+    cache = Path(environment.get("HF_HOME") or _xdg_folder(environment, "XDG_CACHE_HOME", ".cache") / "huggingface")
+    path = Path(environment.get("HF_TOKEN_PATH") or cache / "token")
+    try:
+        with path.open(encoding="ascii") if path.is_file() else io.StringIO() as stream:
+            token = stream.read(_MAX_TOKEN_CHARS + 2).strip()
+    except (OSError, UnicodeError):
+        return
+    if token and token.isprintable() and len(token) <= _MAX_TOKEN_CHARS:
+        yield ConfigOrigin(str(path), path.parent), {"secrets.hf_token": token}
+
+
+def _read_environment(folder: Path, environment: Mapping[str, str]) -> Iterator[Layer]:
     for name, key in SHORTHANDS.items():
         if environment.get(name):
             yield ConfigOrigin(f"environment {name}", folder), {key: environment[name]}
@@ -295,3 +382,19 @@ def _may_exist(path: Path) -> bool:
     except OSError:
         # It cannot be looked up, but may exist; reading it reports why.
         return True
+
+
+def format_value(value: object) -> str:
+    """Return a value of the configuration as text for people."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_format_item(item) for item in value) or "(none)"
+    return str(value) or "(empty)"
+
+
+def _format_item(item: object) -> str:
+    # A workflow root
+    if isinstance(item, dict):
+        return f"{item['label']}={item['path']}"
+    return str(item)

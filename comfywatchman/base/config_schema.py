@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 import msgspec
 from msgspec import inspect as types
 
+from comfywatchman.base.address import has_password
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.text import os_error_text
 
@@ -22,11 +23,14 @@ MASK: Final = "********"
 """Shown in place of a secret."""
 
 _ROOTS: Final = 'a list of paths such as ["~/workflows"], or of tables such as {path = "~/workflows", label = "mine"}'
-_SIMPLE: Final = {types.BoolType: "true or false", types.StrType: "a text in quotes"}
+_SIMPLE: Final = {types.BoolType: "true or false", types.StrType: "a string in quotes"}
 _NO_LIMIT: Final = 1e6
 """Bounds from here on only catch nonsense and are left out of messages."""
 
 _BOUNDS: Final = (("ge", "at least {}"), ("gt", "more than {}"), ("le", "at most {}"), ("lt", "less than {}"))
+
+
+DEFAULT_LABEL: Final = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,17 @@ class ConfigOrigin:
     Attributes:
         label: `default`, the path of a file, or `environment NAME`.
         folder: The folder that relative paths in the value start from.
+        is_config_file: Whether it is a configuration file in TOML, which commands may change.
     """
 
     label: str
     folder: Path
+    is_config_file: bool = False
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nobody has set the key."""
+        return self.label == DEFAULT_LABEL
 
 
 Layer = tuple[ConfigOrigin, Mapping[str, Any]]
@@ -77,6 +88,10 @@ class ConfigSchema(Generic[SettingsT]):
         """Return whether a key holds a secret, which is never shown."""
         return _has_extra(types.type_info(self.keys[key]), "secret")
 
+    def is_path(self, key: str) -> bool:
+        """Return whether a key holds one path."""
+        return _has_extra(types.type_info(self.keys[key]), "path")
+
     def build(
         self, layers: Iterable[Layer], environment: Mapping[str, str]
     ) -> tuple[SettingsT, dict[str, ConfigOrigin]]:
@@ -94,6 +109,16 @@ class ConfigSchema(Generic[SettingsT]):
                 values.setdefault(section, {})[name] = self._convert(key, value, origin, environment)
                 origins[key] = origin
         return msgspec.convert(values, self.settings), origins
+
+    def check_layer(self, layer: Layer, environment: Mapping[str, str]) -> None:
+        """Check the values of one origin.
+
+        Raises:
+            Failure: `config-wrong-type`.
+        """
+        origin, values = layer
+        for key, value in values.items():
+            self._convert(key, value, origin, environment)
 
     def parse(self, text: str, source: str) -> dict[str, Any]:
         """Parse TOML into values by key.
@@ -138,16 +163,16 @@ class ConfigSchema(Generic[SettingsT]):
             raise Failure(
                 "config-unreadable",
                 f"{path} cannot be read: {os_error_text(error)}.",
-                hint="Correct the file, or leave it out.",
+                hint="Correct the file, or remove it.",
             ) from error
         for key, value in values.items():
-            if is_exposed and value and self.is_secret(key):
+            if is_exposed and self.holds_secret(key, value):
                 raise Failure(
                     "config-secret-exposed",
-                    f"{path} holds {key} and can be read by other users.",
+                    f"{path} contains {key} and can be read by other users.",
                     hint=f"Run: chmod 600 {path}",
                 )
-        return ConfigOrigin(str(path), path.parent.resolve()), values
+        return ConfigOrigin(str(path), path.parent.resolve(), is_config_file=True), values
 
     def read_variables(self, environment: Mapping[str, str], folder: Path) -> Iterator[Layer]:
         """Yield one layer for each variable that sets a key.
@@ -164,21 +189,53 @@ class ConfigSchema(Generic[SettingsT]):
             if name.startswith(self.prefix) and not is_reserved:
                 yield ConfigOrigin(f"environment {name}", folder), self._parse_variable(name, environment[name])
 
+    def parse_value(self, key: str, text: str) -> Any:
+        """Return the value that a person writes for a key, in a variable or on the command line; it is not checked.
+
+        Raises:
+            Failure: `config-unknown-key`.
+        """
+        self.check_key(key, "the command")
+        info = types.type_info(self.keys[key])
+        plain = info.type if isinstance(info, types.Metadata) else info
+        if isinstance(plain, types.StrType):
+            # Taken literally: an access key of digits is text too, and needs no TOML quotes inside the shell's.
+            return text
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            # Checked later like any other value: the message then says what it must be.
+            return text
+
+    def check_key(self, key: str, source: str) -> None:
+        """Check that a key exists.
+
+        Raises:
+            Failure: `config-unknown-key`.
+        """
+        if key in self.keys:
+            return
+        of_section = [known for known in self.keys if known.startswith(f"{key}.")]
+        if of_section:
+            raise Failure(
+                "config-unknown-key",
+                f"{key!r} is a section of the configuration.",
+                hint=f"Name one of its keys: {', '.join(of_section)}.",
+            )
+        raise _unknown_key_failure(key, source, list(self.keys))
+
+    def holds_secret(self, key: str, value: Any) -> bool:
+        """Return whether a value must not be readable by other users."""
+        # The URL of a database may hold a password, whatever the documentation recommends.
+        is_url_with_password = isinstance(value, str) and has_password(value)
+        return is_url_with_password or (bool(value) and self.is_secret(key))
+
     def _parse_variable(self, name: str, text: str) -> dict[str, Any]:
         key = name.removeprefix(self.prefix).lower().replace("__", ".")
         if key not in self.keys:
             known = [self.prefix + known_key.upper().replace(".", "__") for known_key in self.keys]
             raise _unknown_key_failure(name, "the environment", [*known, *self.reserved])
-        info = types.type_info(self.keys[key])
-        plain = info.type if isinstance(info, types.Metadata) else info
-        if isinstance(plain, types.StrType):
-            # Taken literally: an access key of digits is text too, and needs no TOML quotes inside the shell's.
-            return {key: text}
-        try:
-            return {key: tomllib.loads(f"value = {text}")["value"]}
-        except tomllib.TOMLDecodeError:
-            # Checked later like any other value: the message then says what it must be.
-            return {key: text}
+        return {key: self.parse_value(key, text)}
 
     def _convert(self, key: str, value: Any, origin: ConfigOrigin, environment: Mapping[str, str]) -> Any:
         annotation = self.keys[key]
@@ -272,8 +329,9 @@ def _describe_type(info: types.Type) -> str:
     if simple is not None:
         return simple
     if isinstance(info, types.Metadata):
-        is_path = bool((info.extra or {}).get("path"))
-        return "a path in quotes" if is_path else _describe_type(info.type)
+        if _has_extra(info, "url"):
+            return 'an address such as "http://127.0.0.1:8188", which begins with http:// or https://'
+        return "a path in quotes" if _has_extra(info, "path") else _describe_type(info.type)
     if isinstance(info, (types.IntType, types.FloatType)):
         return _describe_number(info)
     if isinstance(info, types.LiteralType):
@@ -289,7 +347,7 @@ def _describe_list(item: types.Type) -> str:
         return f"a list, each {_describe_type(item)}"
     if isinstance(item, types.Metadata):
         return 'a list of paths such as ["/one", "/two"]'
-    return 'a list of texts such as ["one", "two"]'
+    return 'a list of strings such as ["one", "two"]'
 
 
 def _describe_number(info: types.IntType | types.FloatType) -> str:

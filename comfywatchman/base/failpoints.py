@@ -47,6 +47,12 @@ NAMES: Final[frozenset[str]] = frozenset(
         "gov.prune_after_unmark",
         "gov.build_after_sync",
         "gov.build_before_mark",
+        "jobs.after_output_written",
+        "jobs.after_published",
+        "jobs.before_complete",
+        "jobs.after_complete",
+        "jobs.before_yaml_move",
+        "jobs.after_yaml_move",
     }
 )
 """Every failpoint. A test goes through this set and hits each one."""

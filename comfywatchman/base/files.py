@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, JSON state files validated when read, reads with limits."""
+"""Files that are whole or absent: atomic writes, and reads with limits."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,7 +16,7 @@ import orjson
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.text import format_size, os_error_text
+from comfywatchman.base.text import OS_REMEDIES, describe_os_remedy, format_size, os_error_text
 
 T = TypeVar("T")
 
@@ -25,21 +24,6 @@ JSON_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_AP
 _READ_BLOCK: Final = 1 << 20
 _SURROGATE_BYTES: Final = range(0xDC80, 0xDD00)
 """How Python holds the bytes of a name that is not UTF-8 (PEP 383)."""
-
-
-@dataclass(frozen=True, slots=True)
-class CorruptFile:
-    """A state file that could not be used.
-
-    Attributes:
-        path: Its path.
-        moved_to: The path it was moved to; None when it was left in place or could not be moved.
-        reason: Why it could not be used, as text.
-    """
-
-    path: Path
-    moved_to: Path | None
-    reason: str
 
 
 def printable_path(path: str | os.PathLike[str]) -> str:
@@ -135,6 +119,25 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644, is_lasting: b
         failpoint("files.after_rename")
     except OSError as error:
         raise unwritable_failure(path, error) from error
+
+
+def add_missing_lines(path: Path, lines: Iterable[str], *, max_bytes: int) -> None:
+    """Add lines to a text file unless it has them; what it holds stays, whatever its encoding.
+
+    Args:
+        path: A file of the user, such as a `.gitignore`; created with its folder if missing.
+        lines: The lines, without line breaks.
+        max_bytes: The largest size that is read.
+
+    Raises:
+        Failure: `state-unwritable`, `file-unreadable`, `file-not-regular` or `file-too-large`.
+    """
+    content = read_regular(path, max_bytes=max_bytes) if path.exists() else b""
+    present = set(content.splitlines())
+    missing = [line.encode() for line in lines if line.encode() not in present]
+    if missing:
+        start = content + b"\n" if content and not content.endswith(b"\n") else content
+        write_atomic(path, start + b"".join(line + b"\n" for line in missing))
 
 
 def delete_temporary_files(folder: Path) -> int:
@@ -244,56 +247,12 @@ def read_to_end(descriptor: int, max_bytes: int) -> bytes:
     return b"".join(blocks)
 
 
-def read_state(
-    path: Path, shape: type[T], *, max_bytes: int = 256 << 20, only_look: bool = False
-) -> T | CorruptFile | None:
-    """Read and validate a JSON state file.
-
-    Args:
-        path: The file.
-        shape: The type of its content.
-        max_bytes: The size above which it counts as corrupt.
-        only_look: Leave a corrupt file in place, for callers that write nothing in its place.
-
-    Returns:
-        The value; None when there is no file; `CorruptFile` when its content is wrong or it cannot be read. It was then
-        moved to `<name>.damaged-N`, so that the caller can write a new one.
-    """
-    try:
-        content = read_regular(path, max_bytes=max_bytes)
-    except Failure as failure:
-        if isinstance(failure.__cause__, FileNotFoundError):
-            return None
-        reason = failure.message
-    else:
-        try:
-            return msgspec.convert(orjson.loads(content), shape)
-        except (ValueError, msgspec.ValidationError, RecursionError) as error:
-            reason = str(error)
-    moved_to = None if only_look else set_aside(path)
-    return CorruptFile(path=path, moved_to=moved_to, reason=reason)
-
-
-def set_aside(path: Path) -> Path | None:
-    """Rename a corrupt file to `<name>.damaged-N` and return the new path; None when it could not be renamed."""
-    for number in range(1, 1000):
-        spare = path.with_name(f"{path.name}.damaged-{number}")
-        if os.path.lexists(spare):
-            continue
-        try:
-            os.rename(path, spare)
-        except OSError:
-            return None
-        return spare
-    return None
-
-
 def unwritable_failure(path: str | os.PathLike[str], error: OSError, *, verb: str = "written") -> Failure:
     """Return the failure for a file or folder that cannot be written, created or opened, with the system's reason."""
     return Failure(
         "state-unwritable",
         f"{printable_path(path)} cannot be {verb}: {os_error_text(error)}.",
-        hint="Free space or fix the permissions of that folder, then run the command again.",
+        hint=f"{describe_os_remedy(error)} Then run the command again.",
     )
 
 
@@ -334,11 +293,14 @@ def _escape_path_char(char: str) -> str:
 
 def _unreadable_failure(path: Path, verb: str, error: OSError | ValueError) -> Failure:
     message = f"{printable_path(path)} cannot be {verb}: {os_error_text(error)}."
-    return Failure("file-unreadable", message, hint="Check its name, its permissions, and that its disk is mounted.")
+    hint = "Check its name, its permissions, and that its disk is mounted."
+    if isinstance(error, OSError) and error.errno in OS_REMEDIES:
+        hint = OS_REMEDIES[error.errno]
+    return Failure("file-unreadable", message, hint=hint)
 
 
 def _too_large_failure(path: Path, size: int, max_bytes: int) -> Failure:
     return Failure(
         "file-too-large",
-        f"{printable_path(path)} is {format_size(size)} large; at most {format_size(max_bytes)} are read.",
+        f"{printable_path(path)} is {format_size(size)}; files up to {format_size(max_bytes)} are read.",
     )

@@ -83,6 +83,26 @@ def clone_repository(
     return _read_commit(repository, folder)
 
 
+def write_bundle(folder: Path, bundle: Path, *, timeout_seconds: float) -> None:
+    """Write the checked-out commit of a clone with its history into one file, from which it can be cloned.
+
+    Raises:
+        Failure: `git-missing`, `git-failed` or `child-timeout`.
+    """
+    git = _GitRunner(Repository(str(folder), is_local=True), timeout_seconds, lambda _line: None, ())
+    git.run("-C", str(folder), "bundle", "create", "--quiet", str(bundle), "HEAD")
+
+
+def set_origin(folder: Path, url: str, *, timeout_seconds: float) -> None:
+    """Change the address that a clone states as its origin.
+
+    Raises:
+        Failure: `git-missing`, `git-failed` or `child-timeout`.
+    """
+    git = _GitRunner(Repository(url, is_local=True), timeout_seconds, lambda _line: None, ())
+    git.run("-C", str(folder), "remote", "set-url", "origin", "--", url)
+
+
 def _read_commit(repository: Repository, folder: Path) -> str:
     commit = read_head(folder)
     if commit is None:
@@ -131,7 +151,7 @@ class _GitRunner:
                 raise Failure(
                     "child-timeout",
                     f"git did not end within {self.timeout_seconds:g} seconds ({self.repository.url}).",
-                    hint="Try again when the network is better.",
+                    hint="Check the network, then try again.",
                 )
             # git writes its progress to standard error.
             line = _last_line(_printable_output(child.errors_tail(max_bytes=512)))

@@ -1,19 +1,27 @@
-"""Suspend and resume of this machine, and messages to its service manager."""
+"""This machine: its identity, its sleep (suspend and resume), and messages to its service manager."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import CorruptFile, read_state, to_json, write_atomic
+from comfywatchman.base.files import read_regular
+from comfywatchman.base.state.ranges import Seconds
+from comfywatchman.base.state.state_file import CorruptFile, read_state, set_aside, write_state
 
 SYSTEM_BUS: Final = Path("/run/dbus/system_bus_socket")
+
+MACHINE_ID_FILE: Final = Path("/etc/machine-id")
+_APPLICATION: Final = b"comfywatchman"
+_MAX_MACHINE_ID_BYTES: Final = 256
 
 _MIN_SLEEP_SECONDS: Final = 1.0
 """Growth of CLOCK_BOOTTIME over CLOCK_MONOTONIC that counts as sleep; without sleep they drift by microseconds."""
@@ -34,10 +42,11 @@ class SleepMark(msgspec.Struct, frozen=True):
     """
 
     boot_id: str
-    slept_seconds: float
-    seen_monotonic: float
-    resumed_monotonic: float | None = None
-    schema_version: int = 1
+    # The two clocks are read one after the other, so without any sleep it may be a little below 0.
+    slept_seconds: Annotated[float, msgspec.Meta(ge=-1, le=1e10)]
+    seen_monotonic: Seconds
+    resumed_monotonic: Seconds | None = None
+    schema_version: Literal[1] = 1
 
 
 _REQUEST_SERIAL: Final = 2
@@ -55,6 +64,21 @@ class AwakeState:
 
     seconds_since_resume: float | None
     preparing_for_sleep: bool | None
+
+
+def read_machine_id(path: Path = MACHINE_ID_FILE) -> str:
+    """Return an id of this machine that survives reboots and renaming; empty where it has none (many containers)."""
+    try:
+        text = read_regular(path, max_bytes=_MAX_MACHINE_ID_BYTES).strip()
+    except Failure:
+        return ""
+    # machine-id(5): the id itself is confidential, so programs store a keyed hash of it.
+    return hmac.new(text, _APPLICATION, hashlib.sha256).hexdigest() if text else ""
+
+
+def read_hostname() -> str:
+    """Return the name of this machine, for people."""
+    return socket.gethostname()
 
 
 def detect_sleep(clock: Clock, last: SleepMark | None) -> SleepMark:
@@ -93,24 +117,36 @@ def update_sleep_mark(
         The state, and the problem with the file: it was corrupt and set aside, or it could not be written.
     """
     problem: CorruptFile | Failure | None = None
-    last = read_state(path, SleepMark)
+    last = read_sleep_mark(path, clock)
     if isinstance(last, CorruptFile):
         problem, last = last, None
     mark = detect_sleep(clock, last)
     try:
         write_sleep_mark(path, mark)
     except Failure as failure:
-        problem = failure
+        problem = problem or failure
     return read_awake_state(clock, mark, bus=bus), problem
+
+
+def read_sleep_mark(path: Path, clock: Clock) -> SleepMark | CorruptFile | None:
+    """Read a mark; one with a time of this boot that is still to come is damaged and set aside."""
+    mark = read_state(path, SleepMark)
+    if not isinstance(mark, SleepMark) or mark.boot_id != clock.boot_id():
+        return mark
+    latest = max(mark.seen_monotonic, mark.resumed_monotonic or 0.0)
+    # Believed, such a mark would skip every cycle until the clock has caught up with it.
+    if latest <= clock.monotonic() and mark.slept_seconds <= clock.boottime():
+        return mark
+    return CorruptFile(path=path, moved_to=set_aside(path), reason="it holds a time that is still to come")
 
 
 def write_sleep_mark(path: Path, mark: SleepMark) -> None:
     """Write a mark for the next call.
 
     Raises:
-        Failure: `state-unwritable`.
+        Failure: `state-newer`, `state-unwritable`.
     """
-    write_atomic(path, to_json(mark), is_lasting=False)
+    write_state(path, mark, is_lasting=False)
 
 
 def is_preparing_for_sleep(*, bus: Path = SYSTEM_BUS, timeout_seconds: float = 0.3) -> bool | None:

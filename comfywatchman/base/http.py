@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS: Final = 5
 TOKEN_PATTERN: Final = re.compile(r"[!-~]+")
+_ERROR_NUMBER: Final = re.compile(r"\[Errno -?\d+\] ")
+"""Python's prefix of a system error; people need only the words after it."""
+
 _OK: Final = range(200, 300)
 
 Redirects = Literal["any", "origin", "none"]
@@ -208,8 +211,12 @@ class HttpSession:
         Raises:
             Failure: `http-unreachable` or `http-body`.
         """
-        own = {"Content-Type": "application/json", **_authorization_header(token)}
-        return self._perform(_Request("POST", url, "none", own, content=orjson.dumps(payload)))
+        return self.post(url, orjson.dumps(payload), content_type="application/json", token=token)
+
+    def post(self, url: str, content: bytes, *, content_type: str, token: str | None = None) -> HttpResponse:
+        """Send a body and return the response; everything else is as for `post_json`."""
+        own = {"Content-Type": content_type, **_authorization_header(token)}
+        return self._perform(_Request("POST", url, "none", own, content=content))
 
     def _perform(self, request: _Request) -> HttpResponse:
         deadline = time.monotonic() + self._timeout_seconds
@@ -288,7 +295,7 @@ class HttpSession:
         if distrust is not None:
             return Failure("http-unreachable", self._network.describe_distrust(host, distrust))
         # Other errors of httpx may quote a header, and with it a token.
-        reason = f": {error}" if isinstance(error, httpx.ConnectError) else ""
+        reason = f": {_ERROR_NUMBER.sub('', str(error))}" if isinstance(error, httpx.ConnectError) else ""
         through = f" through the {proxy}" if proxy is not None else ""
         return Failure("http-unreachable", f"{shown} did not answer{through}{reason}.")
 
@@ -372,7 +379,7 @@ def _authorization_header(token: str | None) -> dict[str, str]:
         # httpx would quote the token in its own error.
         raise Failure(
             "http-unreachable",
-            "The access token has characters that an HTTP header cannot hold.",
+            "The access token contains characters that HTTP headers do not allow.",
             hint="Copy the key again, without spaces or line breaks.",
         )
     return {"Authorization": f"Bearer {token}"}

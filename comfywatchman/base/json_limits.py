@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-MAX_JSON_VALUES: Final = 4_000_000
-"""About 300 MB when parsed; the largest real workflow and the longest list of nodes stay below 300,000."""
+MAX_JSON_VALUES: Final = 1_000_000
+"""About 200 MB when parsed; the largest real workflow and the longest list of nodes stay below 300,000."""
 
 
 def has_too_many_values(content: bytes | bytearray) -> bool:

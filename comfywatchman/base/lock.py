@@ -22,8 +22,10 @@ from comfywatchman.base.files import read_regular, unwritable_failure
 from comfywatchman.base.process import read_process_identity
 
 _HOLDER_BYTES: Final = 4096
-_LOCK_ATTEMPTS: Final = 200
 _PAUSE_SECONDS: Final = 0.001
+_PROBE_SECONDS: Final = 30.0
+"""How long a process may hang while it looks whether a lock is held; on a busy machine that can be seconds."""
+
 _WAIT_SECONDS: Final = 0.05
 
 
@@ -63,7 +65,8 @@ def hold_lock(path: Path, *, command: str, clock: Clock, patience_seconds: float
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # The holder is written into the file: behind a link that would be a file of somebody else.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise unwritable_failure(path, error, verb="created") from error
     try:
@@ -117,16 +120,16 @@ def _wait_for_lock(descriptor: int, patience_seconds: float) -> None:
 def _try_lock(descriptor: int) -> None:
     # `is_held` takes a shared lock for a moment, which must not keep a holder out. The two are told apart by asking for
     # a shared lock as well: that succeeds beside `is_held` and fails at once beside a holder.
-    for _ in range(_LOCK_ATTEMPTS):
+    deadline = time.monotonic() + _PROBE_SECONDS
+    while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             fcntl.flock(descriptor, fcntl.LOCK_UN)
+            if time.monotonic() >= deadline:
+                raise
             time.sleep(_PAUSE_SECONDS)
-        else:
-            return
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _write_holder(descriptor: int, command: str, clock: Clock) -> None:

@@ -47,8 +47,13 @@ PR_SET_PDEATHSIG (prctl(2)) survives execve. The parent may have ended before th
 `preexec_fn`: it can deadlock in a program with threads.
 """
 
+NOT_STARTED_STATUS: Final = 127
+"""Exit status of a child with `dies_with_us` whose program could not be started."""
+
 _KILL_SECONDS: Final = 0.3
 """How long a process may take to vanish after SIGKILL; one that takes longer hangs in a driver."""
+# Children that were left alone: Popen would warn of a running one, and one that ends later must be reaped.
+_released: Final[list[subprocess.Popen[bytes]]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ def run_with_timeout(
     extra_environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     pass_on: Sequence[int] = (),
+    dies_with_us: bool = False,
 ) -> ProcessResult:
     """Run a program to its end or its time limit, and never wait longer, even when it cannot be killed.
 
@@ -94,12 +100,15 @@ def run_with_timeout(
         extra_environment: Variables in addition to those of the allow-list.
         folder: Its working directory; the caller's when None.
         pass_on: Descriptors that it inherits, such as that of a lock to be held as long as it runs.
+        dies_with_us: Whether the kernel kills it when this process ends, even by SIGKILL.
 
     Raises:
         Failure: `child-timeout`, or `child-failed` when it could not be started.
     """
     # Output goes to files, not pipes: a process that it leaves running may keep a pipe open long after it ended.
-    with ChildProcess(argv, extra_environment=extra_environment, folder=folder, pass_on=pass_on) as child:
+    with ChildProcess(
+        argv, extra_environment=extra_environment, folder=folder, pass_on=pass_on, dies_with_us=dies_with_us
+    ) as child:
         status = child.wait(timeout_seconds)
         if status is not None:
             written = child.count_output_bytes()
@@ -130,6 +139,35 @@ def exec_program(argv: Sequence[str], *, extra_environment: Mapping[str, str] | 
         os.execve(argv[0], list(argv), build_child_environment(extra_environment))  # noqa: S606 - no shell is wanted
     except OSError as error:
         raise Failure("child-failed", f"{argv[0]} could not be started: {error.strerror}.") from error
+
+
+def start_detached(
+    argv: Sequence[str], *, log: Path, extra_environment: Mapping[str, str] | None = None, folder: Path
+) -> int:
+    """Start a program that outlives this one, in a session of its own, with empty standard input.
+
+    Args:
+        argv: The program and its arguments.
+        log: The file that its output is appended to, readable by its owner only.
+        extra_environment: Variables in addition to those of the allow-list.
+        folder: Its working directory.
+
+    Returns:
+        Its process id.
+
+    Raises:
+        Failure: `child-failed` when it could not be started, `state-unwritable` when the log cannot be opened.
+    """
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        stream = os.fdopen(os.open(log, flags, 0o600), "ab")
+    except OSError as error:
+        raise unwritable_failure(log, error, verb="opened") from error
+    with stream:
+        environment = build_child_environment(extra_environment)
+        child = _start(argv, (stream, stream), environment, folder, (), name=Path(argv[0]).name)
+    _released[:] = [other for other in (*_released, child) if other.poll() is None]
+    return child.pid
 
 
 def _start(
@@ -222,7 +260,8 @@ class ChildProcess:
         pass_on: Sequence[int] = (),
     ) -> None:
         self._output, self._errors = _open_logs(logs)
-        command = [*_tie_command(), *argv] if dies_with_us else argv
+        own = (sys.executable, "-I", "-S", "-c", _TIE_SCRIPT, str(os.getpid()))
+        command = [*own, *argv] if dies_with_us else argv
         streams = (self._output, self._errors)
         try:
             self._process = _start(
@@ -259,6 +298,17 @@ class ChildProcess:
                 self._signal(number)
                 self.wait(wait_seconds)
         return self._process.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process itself, not to its group; nothing happens when it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    def release(self) -> None:
+        """Close what belongs to this process and leave the child alone, running or not."""
+        os.close(self._pidfd)
+        self._close_files()
+        _released[:] = [child for child in (*_released, self._process) if child.poll() is None]
 
     def count_output_bytes(self) -> int:
         """Return the number of bytes in its standard output and standard error."""
@@ -334,10 +384,6 @@ def _create_log(path: Path) -> IO[bytes]:
         return os.fdopen(os.open(path, flags, 0o600), "a+b")
     except OSError as error:
         raise unwritable_failure(path, error) from error
-
-
-def _tie_command() -> list[str]:
-    return [sys.executable, "-I", "-S", "-c", _TIE_SCRIPT, str(os.getpid())]
 
 
 def _read_tail(stream: IO[bytes], max_bytes: int) -> bytes:

@@ -10,6 +10,8 @@ from msgspec import Meta
 Text = Annotated[str, Meta()]
 PathText = Annotated[str, Meta(extra={"path": True}, pattern=r"^[^\x00]*$")]
 NeededPath = Annotated[str, Meta(extra={"path": True}, pattern=r"^[^\x00]+$")]
+UrlText = Annotated[str, Meta(extra={"url": True}, pattern=r"^(https?://[^\s/?#]+\S*)?$")]
+"""An address, or nothing. Without `http://`, a running server would only look unreachable later."""
 Secret = Annotated[str, Meta(extra={"secret": True})]
 A_YEAR_IN_SECONDS = 366 * 86400.0
 NotNegative = Annotated[float, Meta(ge=0, le=A_YEAR_IN_SECONDS)]
@@ -30,7 +32,7 @@ class ComfyUISection(Section, frozen=True):
     input_directory: PathText
     extra_model_paths: tuple[NeededPath, ...]
     python: PathText
-    url: Text
+    url: UrlText
     timeout_seconds: Positive
 
 
@@ -63,6 +65,7 @@ class ScheduleSection(Section, frozen=True):
     resume_grace_seconds: NotNegative
     cycle_deadline_minutes: Positive
     grace_minutes: NotNegative
+    max_skips: Annotated[int, Meta(ge=1, le=100_000)]
 
 
 class ModelsSection(Section, frozen=True):
@@ -75,10 +78,10 @@ class NodesSection(Section, frozen=True):
     """`[nodes]`: finding the pack of a missing node class."""
 
     ask_registry: bool
-    registry_url: Text
+    registry_url: UrlText
     registry_budget_seconds: NotNegative
     class_map: PathText
-    class_map_url: Text
+    class_map_url: UrlText
     class_map_days: Positive
 
 
@@ -90,19 +93,19 @@ class SearchSection(Section, frozen=True):
     budget_requests: Count
     parallel: Annotated[int, Meta(ge=1, le=16)]
     timeout_seconds: Positive
-    civitai_url: Text
-    civitai_fallback_url: Text
-    huggingface_url: Text
-    civarchive_url: Text
+    civitai_url: UrlText
+    civitai_fallback_url: UrlText
+    huggingface_url: UrlText
+    civarchive_url: UrlText
     web_search: Literal["none", "tavily", "searxng"]
-    web_search_url: Text
+    web_search_url: UrlText
 
 
 class LlmSection(Section, frozen=True):
     """`[llm]`: the language model behind the backend `qwen`."""
 
-    driver: Literal["none", "openai", "qwen-cli"]
-    base_url: Text
+    driver: Literal["auto", "none", "openai", "qwen-cli"]
+    base_url: UrlText
     model: Text
     command: Text
     timeout_seconds: Positive
@@ -114,6 +117,7 @@ class DownloadsSection(Section, frozen=True):
 
     auto: bool
     parallel: Annotated[int, Meta(ge=1, le=16)]
+    connections: Annotated[int, Meta(ge=1, le=16)]
     max_mib_per_second: NotNegative
     keep_free_gb: NotNegative
     link: Literal["hard", "reflink", "symlink", "off"]
@@ -129,11 +133,77 @@ class GovernanceSection(Section, frozen=True):
     root: PathText
 
 
+class SupervisorSection(Section, frozen=True):
+    """`[supervisor]`: how ComfyUI is kept running."""
+
+    workspace: PathText
+    port: Annotated[int, Meta(ge=1, le=65535)]
+    arguments: tuple[Text, ...]
+    max_starts: Annotated[int, Meta(ge=1, le=1000)]
+    start_window_seconds: Positive
+    stable_seconds: Positive
+    backoff_first_seconds: Positive
+    backoff_max_seconds: Positive
+    startup_progress_seconds: Positive
+    startup_limit_seconds: Positive
+    proof: Literal["prompt", "connection"]
+    canary_interval_seconds: Positive
+    job_progress_seconds: Positive
+    stop_interrupt_seconds: NotNegative
+    stop_terminate_seconds: NotNegative
+    on_exit: Literal["stop", "keep"]
+    foreign: Literal["refuse", "adopt"]
+    control_port_first: Annotated[int, Meta(ge=1, le=65535)]
+    control_port_last: Annotated[int, Meta(ge=1, le=65535)]
+    max_incidents: Annotated[int, Meta(ge=1, le=10000)]
+
+
+class JobsSection(Section, frozen=True):
+    """`[jobs]`: the job agent, its files and its database."""
+
+    root: PathText
+    processing: PathText
+    finished: PathText
+    input_folders: tuple[NeededPath, ...]
+    allow_file_commands: bool
+    database: Text
+    workflows: PathText
+    global_config: PathText
+    extra_types: tuple[Text, ...]
+    default_priority: Annotated[int, Meta(ge=1, le=999)]
+    retry_limit: Annotated[int, Meta(ge=0, le=1000)]
+    poll_interval_ms: Annotated[int, Meta(ge=10, le=3_600_000)]
+    comfyui_url: UrlText
+    job_timeout_seconds: Positive
+    lease_seconds: Positive
+    heartbeat_seconds: Positive
+    affinity_max_passes: Annotated[int, Meta(ge=0, le=10_000)]
+    affinity_max_wait_seconds: NotNegative
+    pending_warning: Annotated[int, Meta(ge=0)]
+    min_free_disk_gb: NotNegative
+    min_free_vram_gb: NotNegative
+    keep_history_days: Annotated[float, Meta(ge=0, le=36_600)]
+    keep_outputs_days: Annotated[float, Meta(ge=0, le=36_600)]
+    webhook: UrlText
+    command: tuple[Text, ...]
+
+
+class WebSection(Section, frozen=True):
+    """`[web]`: the web page."""
+
+    host: Annotated[str, Meta(min_length=1)]
+    port: Annotated[int, Meta(ge=0, le=65535)]
+    base_path: Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)*$")]
+    hosts: tuple[Text, ...]
+    with_jobs: bool
+
+
 class ReportSection(Section, frozen=True):
-    """`[report]`: the length of lists in the report."""
+    """`[report]`: the length of lists in the report, and what it leaves out."""
 
     intake_entries: Count
     history_entries: Annotated[int, Meta(ge=1)]
+    redact_inputs: bool
 
 
 class LogSection(Section, frozen=True):
@@ -165,6 +235,9 @@ class Settings(Section, frozen=True):
     llm: LlmSection
     downloads: DownloadsSection
     governance: GovernanceSection
+    supervisor: SupervisorSection
+    jobs: JobsSection
+    web: WebSection
     report: ReportSection
     log: LogSection
     secrets: SecretsSection

@@ -26,6 +26,9 @@ from comfywatchman.base.network.tunnel import NestedTlsSocket, open_tunnel
 # RFC 6052: the last 32 bits are an IPv4 address.
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _MAX_IDLE: Final = 8
+_MAX_INTERIM_RESPONSES: Final = 20
+# 101 ends HTTP on a connection; it was not asked for.
+_INTERIM_STATUSES: Final = frozenset(range(100, 200)) - {101}
 _BEGINNING_BYTES: Final = 16 << 10
 _BEGINNING_SECONDS: Final = 5.0
 
@@ -107,11 +110,15 @@ class HttpStream:
                 body += block
         return body
 
+    def close(self) -> None:
+        """Give the connection back; it is closed unless the body was read to its end."""
+        self._release()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._release()
+        self.close()
 
 
 class ConnectionPool:
@@ -228,8 +235,22 @@ class ConnectionPool:
         return _ProxiedConnection(address, self._stall_seconds, tls, proxy=proxy, proxy_tls=proxy_tls)
 
 
+class _FinalResponse(http.client.HTTPResponse):
+    """A response; interim ones before it (1xx, such as 103 Early Hints) are dropped. Python does so for 100 only."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(_MAX_INTERIM_RESPONSES):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if status not in _INTERIM_STATUSES:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+        raise http.client.BadStatusLine("too many interim responses")
+
+
 class _CheckedConnection(http.client.HTTPConnection):
     """A connection to an IP address that was checked after resolving the name, so that DNS cannot change in between."""
+
+    response_class = _FinalResponse
 
     def __init__(
         self, address: Address, timeout_seconds: float, tls: ssl.SSLContext | None, *, may_be_private: bool

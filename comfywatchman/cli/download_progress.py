@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from comfywatchman.base.text import format_size
+from comfywatchman.base.text import format_size, pluralize
 from comfywatchman.cli.render import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.progress import Progress, TaskID
 
+    from comfywatchman.app.session import ProgressRecorder
     from comfywatchman.readiness.downloads.item_downloader import DownloadWatcher
     from comfywatchman.readiness.downloads.plan import PlanItem
     from comfywatchman.readiness.downloads.queue import DownloadOutcome
@@ -95,10 +96,49 @@ class BarProgress:
         self._progress.console.print(format_outcome(outcome), markup=False, highlight=False, soft_wrap=True)
 
 
+class TaskDownloads:
+    """Records the bytes of all downloads together, for the page.
+
+    Args:
+        reporter: Where they are recorded.
+        items: The downloads.
+    """
+
+    def __init__(self, reporter: ProgressRecorder, items: Sequence[PlanItem]) -> None:
+        self._reporter = reporter
+        self._lock = threading.Lock()
+        self._sizes = {item.id: item.likely_bytes for item in items}
+        self._done = dict.fromkeys(self._sizes, 0)
+        self._ended = 0
+
+    def update(self, item: PlanItem, have: int, total: int | None) -> None:
+        """Record the bytes of one download."""
+        with self._lock:
+            self._done[item.id] = have
+            self._sizes[item.id] = total or max(have, self._sizes.get(item.id, 0))
+            self._record(item.filename)
+
+    def finish(self, outcome: DownloadOutcome) -> None:
+        """Print the outcome into the log of the task."""
+        click.echo(format_outcome(outcome))
+        with self._lock:
+            self._ended += 1
+            self._done[outcome.id] = self._sizes.get(outcome.id, 0)
+            self._record(outcome.filename)
+
+    def _record(self, name: str) -> None:
+        text = f"{self._ended} of {pluralize(len(self._sizes), 'file')} done; now {name}"
+        self._reporter.count(text, sum(self._done.values()), sum(self._sizes.values()) or None)
+
+
 @contextmanager
-def show_progress(*, as_json: bool) -> Iterator[DownloadWatcher]:
-    """Yield the progress display that fits the output."""
-    if as_json:
+def show_progress(
+    reporter: ProgressRecorder | None, items: Sequence[PlanItem], *, as_json: bool
+) -> Iterator[DownloadWatcher]:
+    """Yield the progress display that fits the output; a task records its progress instead."""
+    if reporter is not None:
+        yield TaskDownloads(reporter, items)
+    elif as_json:
         yield QuietProgress()
     elif not sys.stderr.isatty():
         yield LineProgress()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,7 +14,12 @@ from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, print_json, print_table, printable
 from comfywatchman.readiness.downloads.duplicates import DuplicateGroup
 
-_FOREVER_SECONDS = 365 * 86400.0
+if TYPE_CHECKING:
+    from comfywatchman.comfyui.install.install import Installation
+    from comfywatchman.readiness.models.inventory import ModelFile
+
+_FOREVER_SECONDS: Final = 365 * 86400.0
+_GIT_SECONDS: Final = 10.0
 
 
 @click.command("duplicates")
@@ -22,7 +29,12 @@ _FOREVER_SECONDS = 365 * 86400.0
 def duplicates(context: click.Context, with_hashing: bool, as_json: bool) -> None:
     """List identical models, and the space that hard links would free.
 
-    Nothing is changed.
+    Nothing is changed. Files of ComfyUI's own checkout, such as models/configs, are left out.
+
+    \b
+    Examples:
+      comfywatchman duplicates
+      comfywatchman duplicates --hash
     """
     groups, not_hashed = _find_groups(context.obj, with_hashing=with_hashing)
     if as_json:
@@ -67,7 +79,8 @@ def _find_groups(session: Session, *, with_hashing: bool) -> tuple[tuple[Duplica
     with closing(open_database(session.layout.database)) as database:
         index = ModelIndex(database)
         # The folders are walked now; the index of earlier cycles supplies the hashes.
-        files = list(build_inventory(scan_models(resolve_folders(installation)[0]), index).all_models())
+        models = build_inventory(scan_models(resolve_folders(installation)[0]), index).all_models()
+        files = _leave_out_checkout(models, installation)
         if with_hashing:
             alike = find_unhashed_lookalikes(files, index.hashes())
             result = hash_within_budget(
@@ -76,3 +89,13 @@ def _find_groups(session: Session, *, with_hashing: bool) -> tuple[tuple[Duplica
             for reason in result.skipped:
                 click.echo(f"Not hashed: {printable(reason)}", err=True)
         return find_duplicates(files, index.hashes()), len(find_unhashed_lookalikes(files, index.hashes()))
+
+
+def _leave_out_checkout(models: Iterable[ModelFile], installation: Installation) -> list[ModelFile]:
+    """Return the models without those that came with ComfyUI: hard links in a checkout would be undone by git."""
+    from comfywatchman.base.git import list_tracked_files
+
+    tracked = list_tracked_files(installation.root, "models", timeout_seconds=_GIT_SECONDS) or frozenset()
+    own = {str(installation.root / name) for name in tracked}
+    configs = f"{installation.root / 'models' / 'configs'}/"
+    return [model for model in models if model.path not in own and not model.path.startswith(configs)]

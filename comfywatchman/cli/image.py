@@ -30,8 +30,14 @@ def image(context: click.Context, picture: str, target: Path | None, as_json: bo
 
     ID is the number of the image or the address of its page. No model is downloaded. Exits with 1 when Civitai has no
     such image, or no workflow to write.
+
+    \b
+    Examples:
+      comfywatchman image 96712457
+      comfywatchman image 96712457 --json
     """
     session: Session = context.obj
+    session.start_log()
     image_id = _parse_image_id(session, picture)
     if target is not None:
         target = _resolve_target(target, image_id)

@@ -76,6 +76,11 @@ def inspect(
     """Show format, header, hashes and warnings of model files.
 
     Nothing in them is ever executed. Exits with 1 when ComfyUI could not load a file, or Civitai did not answer.
+
+    \b
+    Examples:
+      comfywatchman inspect model.safetensors
+      comfywatchman inspect model.safetensors --identify
     """
     from comfywatchman.cli.render import print_json, result_code
 

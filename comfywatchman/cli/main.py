@@ -7,17 +7,20 @@ import io
 import itertools
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import click
 
-from comfywatchman.cli.lazy import LazyGroup
 from comfywatchman.cli.options import CONTEXT_SETTINGS, json_option, session_options
+from comfywatchman.cli.task_option import TaskGroup, find_reporter
 
 GLOBAL_OPTIONS: Final = frozenset({"--home", "--config", "--comfyui", "--root"})
 COMMANDS: Final = {
+    "setup": "comfywatchman.cli.install.setup:setup",
     "status": "comfywatchman.cli.status:status",
+    "doctor": "comfywatchman.cli.doctor:doctor",
     "scan": "comfywatchman.cli.scan:scan",
     "explain": "comfywatchman.cli.scan:explain",
     "resolve": "comfywatchman.cli.resolve:resolve",
@@ -26,14 +29,25 @@ COMMANDS: Final = {
     "download": "comfywatchman.cli.download:download",
     "duplicates": "comfywatchman.cli.duplicates:duplicates",
     "history": "comfywatchman.cli.history:history",
-    "config": "comfywatchman.cli.config:config",
-    "install-service": "comfywatchman.cli.service:install_service",
+    "config": "comfywatchman.cli.config.main:config",
+    "completion": "comfywatchman.cli.install.completion:completion",
+    "backup": "comfywatchman.cli.backup:backup",
+    "install-service": "comfywatchman.cli.install.service:install_service",
+    "supervise": "comfywatchman.cli.supervise.main:supervise",
+    "version": "comfywatchman.cli.version.main:version",
     "env": "comfywatchman.cli.gov.main:gov",
+    "jobs": "comfywatchman.cli.jobs.main:jobs",
+    "handler": "comfywatchman.cli.handler.main:handler",
+    "web": "comfywatchman.cli.web.serve:web",
 }
 
 
+LATE_CONFIGURATION: Final = frozenset({"config", "doctor", "env", "jobs"})
+"""Commands that read the configuration themselves: `config --defaults` helps to repair it, others have options."""
+
+
 @click.group(
-    cls=LazyGroup,
+    cls=TaskGroup,
     locations=COMMANDS,
     invoke_without_command=True,
     context_settings=CONTEXT_SETTINGS,
@@ -61,6 +75,7 @@ COMMANDS: Final = {
     help="Trigger to record in the history; service files set it.",
 )
 @click.option("--note", "as_note", is_flag=True, hidden=True, help="Print one line for the scheduler.")
+@click.option("--task", "task_file", type=click.Path(path_type=Path), hidden=True, help="Record the progress there.")
 @click.pass_context
 def main(
     context: click.Context,
@@ -74,6 +89,7 @@ def main(
     as_json: bool,
     trigger: str,
     as_note: bool,
+    task_file: Path | None,  # noqa: ARG001 - TaskGroup reads it
 ) -> None:
     """Keep a ComfyUI host ready: show which workflows run, and what the others lack."""
     if context.invoked_subcommand is None and not (run_cycle or scheduler or list_intake):
@@ -81,15 +97,18 @@ def main(
         return
     from comfywatchman.app.session import Session
 
-    session = Session(home_option=home, config_option=config_file, comfyui_option=comfyui)
+    session = Session(home, config_file, comfyui_option=comfyui, task=find_reporter(context))
     context.obj = session
     actions = sum((run_cycle, scheduler, bool(list_intake)))
     if context.invoked_subcommand is not None:
         if actions:
             raise click.UsageError("--run-cycle, --scheduler and --list-intake cannot be combined with a command.")
+        if context.invoked_subcommand not in LATE_CONFIGURATION:
+            # Read here for all commands: one that does not need it would otherwise hide that it is broken.
+            _ = session.configuration
         return
     if actions > 1:
-        raise click.UsageError("--run-cycle, --scheduler and --list-intake exclude each other.")
+        raise click.UsageError("--run-cycle, --scheduler and --list-intake cannot be combined with each other.")
     if run_cycle:
         from comfywatchman.cli.cycle import CycleOptions, run_cycle_command
 
@@ -116,6 +135,13 @@ def run_gov() -> None:
     _run_program(gov, "gov")
 
 
+def run_e3() -> None:
+    """Start `e3`, which is `comfywatchman jobs`."""
+    from comfywatchman.cli.jobs.main import jobs
+
+    _run_program(jobs, "e3")
+
+
 def _run_program(command: click.Command, program: str) -> None:
     """Run a command; expected errors become a message and an exit code."""
     from comfywatchman.base.errors import Failure
@@ -128,7 +154,7 @@ def _run_program(command: click.Command, program: str) -> None:
         from comfywatchman.cli.render import exit_code, print_failure
 
         print_failure(failure)
-        _print_json_error(failure.code, failure.message, failure.hint)
+        _print_json_error(failure.code, failure.message, failure.hint, failure.facts)
         status = exit_code(failure)
     except click.ClickException as error:
         if isinstance(error, click.NoSuchOption) and error.option_name in GLOBAL_OPTIONS:
@@ -166,12 +192,14 @@ def _report_crash(error: Exception) -> int:
     return 1
 
 
-def _print_json_error(code: str, message: str, hint: str | None = None) -> None:
+def _print_json_error(
+    code: str, message: str, hint: str | None = None, facts: Mapping[str, object] | None = None
+) -> None:
     # Not from the parsed options: it may be their parsing that failed.
     if "--json" in itertools.takewhile(lambda argument: argument != "--", sys.argv[1:]):
         from comfywatchman.cli.render import print_error_json
 
-        print_error_json(code, message, hint)
+        print_error_json(code, message, hint, facts)
 
 
 def _open_closed_streams() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -12,6 +12,7 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import to_json
+from comfywatchman.base.text import escape_unprintable, shorten_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,20 +40,22 @@ def print_json(**facts: Any) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole: str = "", spare: Sequence[str] = ()
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole: str | Sequence[str] = (), spare: Sequence[str] = ()
 ) -> None:
     """Print a table; when piped, print the cells separated by tabs.
 
     Args:
         columns: The name of each column.
         rows: The cells of each row.
-        whole: A column whose cells are never wrapped, because people copy them.
+        whole: One or more columns whose cells are wrapped only where the terminal is too narrow for them, because
+            people copy or compare them.
         spare: Columns to leave out when the terminal is too narrow, the first one first.
 
     Raises:
         ValueError: `whole` or `spare` names an unknown column.
     """
-    unknown = {whole, *spare} - {"", *columns}
+    unbroken = {whole} if isinstance(whole, str) else set(whole)
+    unknown = {*unbroken, *spare} - {*columns}
     if unknown:
         # Checked here, or the mistake would only show on a narrow terminal.
         raise ValueError(f"unknown columns: {unknown}")
@@ -67,10 +70,12 @@ def print_table(
 
     console = create_console()
     indexes = _fit_columns(columns, shown, spare, console.width)
+    # Rich crops a cell that may not wrap, and drops the columns for which no space is left.
+    is_room = _needed_width(columns, shown, indexes, unbroken) <= console.width
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for index in indexes:
         # Fold, not crop: a name or hash that is cut off cannot be copied.
-        table.add_column(columns[index], overflow="fold", no_wrap=columns[index] == whole)
+        table.add_column(columns[index], overflow="fold", no_wrap=is_room and columns[index] in unbroken)
     for row in shown:
         # Text, not str: rich would interpret square brackets in names as markup.
         table.add_row(*[Text(row[index], style=_STYLES.get(row[index], "")) for index in indexes])
@@ -90,17 +95,27 @@ def _fit_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: S
     return indexes
 
 
+def _needed_width(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], indexes: Sequence[int], unbroken: set[str]
+) -> int:
+    """Return the width at which the unbroken columns fit and each other column has its name beside them."""
+    from rich.cells import cell_len
+
+    width = 0
+    for index in indexes:
+        cells = [columns[index]]
+        if columns[index] in unbroken:
+            cells += [row[index] for row in rows]
+        width += max(map(cell_len, cells)) + _COLUMN_GAP
+    return width
+
+
 def printable(text: str) -> str:
-    """Return text with control characters as escapes, so that a terminal cannot be manipulated by names."""
-    if text.isprintable():
-        return text
-    return "".join(_escape(char) for char in text)
+    """Return text with control characters as escapes, so that a terminal cannot be manipulated by names.
 
-
-def _escape(char: str) -> str:
-    if char.isprintable():
-        return char
-    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+    A text that is longer than any path is cut.
+    """
+    return escape_unprintable(shorten_text(text))
 
 
 def print_failure(failure: Failure) -> None:
@@ -110,11 +125,13 @@ def print_failure(failure: Failure) -> None:
         click.echo(printable(failure.hint), err=True)
 
 
-def print_error_json(code: str, message: str, hint: str | None = None) -> None:
+def print_error_json(
+    code: str, message: str, hint: str | None = None, facts: Mapping[str, object] | None = None
+) -> None:
     """Print an error as JSON on standard output, for programs."""
     # The reader may be gone already, which must not hide the error itself.
     with contextlib.suppress(OSError):
-        print_json(error={"code": code, "message": message, "hint": hint})
+        print_json(error={**(facts or {}), "code": code, "message": message, "hint": hint})
 
 
 def print_crash(error: BaseException) -> None:
@@ -123,7 +140,7 @@ def print_crash(error: BaseException) -> None:
 
     click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     click.echo(f"Error: comfywatchman failed unexpectedly ({type(error).__name__}).", err=True)
-    click.echo("State files are intact. Please report the lines above; log/structured.log may hold more.", err=True)
+    click.echo("State files are intact. Please report the lines above; log/structured.log may say more.", err=True)
 
 
 def result_code(*, success: bool) -> int:
@@ -143,13 +160,20 @@ def exit_code(failure: Failure) -> int:
 _USAGE_CODES: Final = frozenset(
     {
         "gov-node-unknown",
+        "workflow-unknown",
         "gov-transaction-unknown",
         "gov-snapshot-unknown",
         "gov-operation-unknown",
         "gov-needs-resolution",
+        "jobs-job-unknown",
+        "jobs-priority-range",
+        "supervisor-environment-unknown",
+        "supervisor-incident-unknown",
+        "version-lock-invalid",
+        "version-lock-missing",
     }
 )
-"""Something that does not exist was named, or packages conflict: exit code 2, as in the first version of `gov`."""
+"""Something that does not exist was named, a number is out of range, or packages conflict: exit code 2."""
 
 _COLUMN_GAP: Final = 2
 """Spaces between two columns."""

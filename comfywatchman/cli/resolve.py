@@ -10,19 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
+import msgspec
 
 from comfywatchman.app.session import Session
-from comfywatchman.base.files import CorruptFile, printable_path
-from comfywatchman.base.text import format_size, pluralize
-from comfywatchman.cli.options import json_option
+from comfywatchman.base.state.state_file import CorruptFile, describe_corrupt_file
+from comfywatchman.base.text import pluralize
+from comfywatchman.cli.options import complete_names, json_option
 from comfywatchman.cli.render import print_json, print_table, printable, result_code
+from comfywatchman.cli.resolve_choice import choose_candidates, describe_candidate, format_optional_size
 from comfywatchman.readiness.search.context import BACKENDS
 from comfywatchman.readiness.search.results import (
-    SearchCandidate,
     SearchResult,
     SearchStatus,
+    describe_absence,
     describe_backends,
+    describe_unreachable,
 )
+from comfywatchman.readiness.states import SEARCH_DOUBT_TEXT
 
 if TYPE_CHECKING:
     from comfywatchman.comfyui.install.install import Installation
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
     from comfywatchman.readiness.search.context import Backend
 
 Progress = Callable[[int, int], None]
+_ModelKey = tuple[str | None, str]
+"""Folder and name of a model, as a workflow writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,44 +57,53 @@ def _parse_backends(_context: click.Context, _option: click.Parameter, text: str
 
 
 @click.command()
-@click.argument("workflows", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[WORKFLOW]...")
+@click.argument("names", nargs=-1, metavar="[WORKFLOW | MODEL]...", shell_complete=complete_names("workflow or model"))
 @click.option("--all", "every", is_flag=True, help="Search for the missing models of all watched workflows.")
 @click.option("--refresh", is_flag=True, help="Search again, ignoring stored results.")
 @click.option(
     "--backends",
     callback=_parse_backends,
     metavar="A,B",
-    help=f"Backends to ask this time, in this order: {', '.join(BACKENDS)}.",
+    help=f"Backends to query in this search, in this order: {', '.join(BACKENDS)}.",
 )
 @click.option(
-    "--choose", nargs=2, metavar="FILE CANDIDATE", help="Choose a candidate for a model, by its number or id."
+    "--choose",
+    is_flag=True,
+    help="Choose a candidate: MODEL CANDIDATE, by its number or id; or with one key, for MODEL or for all models.",
 )
 @json_option
 @click.pass_context
 def resolve(
     context: click.Context,
-    workflows: tuple[Path, ...],
+    names: tuple[str, ...],
     every: bool,
     refresh: bool,
     backends: tuple[str, ...] | None,
-    choose: tuple[str, str] | None,
+    choose: bool,
     as_json: bool,
 ) -> None:
     """Search for models that workflows lack, and choose among candidates.
 
     Shows the source of each model that is FOUND, and the doubts and candidates for the others. Nothing is downloaded.
     Exits with 1 when a model was not FOUND.
+
+    \b
+    Examples:
+      comfywatchman resolve --all
+      comfywatchman resolve portrait.json
     """
     session: Session = context.obj
-    if choose is not None:
-        if workflows or every or refresh or backends:
+    session.start_log()
+    if choose:
+        if every or refresh or backends:
             raise click.UsageError("--choose can be combined with --json only.")
-        _record_choice(session, *choose, as_json=as_json)
+        choose_candidates(session, names, as_json=as_json)
         return
-    if every == bool(workflows):
-        raise click.UsageError("Give workflow files or folders, or --all.")
+    if every == bool(names):
+        raise click.UsageError("Give workflows or models, or --all.")
     options = _ResolveOptions(cast("tuple[Backend, ...] | None", backends), refresh, as_json)
-    results, problems = _resolve_models(session, workflows, options)
+    workflows, models = _split_names(session, names)
+    results, problems = _resolve_models(session, workflows, models, options)
     if as_json:
         print_json(results=results, problems=problems)
     else:
@@ -96,8 +111,33 @@ def resolve(
     context.exit(result_code(success=all(result.status is SearchStatus.FOUND for result in results)))
 
 
+def _split_names(session: Session, names: tuple[str, ...]) -> tuple[tuple[Path, ...], frozenset[_ModelKey] | None]:
+    """Return the workflows that were named, and folder and name of the models; None for all models of the workflows."""
+    from comfywatchman.cli.workflow_names import find_workflow, read_last_report, unknown_workflow_failure
+    from comfywatchman.readiness.downloads.requests import find_models, list_missing_models
+    from comfywatchman.readiness.workflows.names import suggest_names
+
+    report = None
+    workflows: list[Path] = []
+    models: set[_ModelKey] = set()
+    for name in names:
+        path = find_workflow(session, name)
+        if path is not None:
+            workflows.append(path)
+            continue
+        report = report or read_last_report(session)
+        known = list_missing_models(report) if report is not None else ()
+        found = find_models(name, known)
+        if not found:
+            raise unknown_workflow_failure(session, name, suggest_names(name, [model.name for model in known]))
+        models.update((model.folder, model.name) for model in found)
+    if models and workflows:
+        raise click.UsageError("Give workflows or models, not both.")
+    return tuple(workflows), frozenset(models) or None
+
+
 def _resolve_models(
-    session: Session, workflows: tuple[Path, ...], options: _ResolveOptions
+    session: Session, workflows: tuple[Path, ...], models: frozenset[_ModelKey] | None, options: _ResolveOptions
 ) -> tuple[tuple[SearchResult, ...], tuple[str, ...]]:
     from comfywatchman.readiness.assessment.dry_run import scan_files
     from comfywatchman.readiness.database import open_database
@@ -106,11 +146,23 @@ def _resolve_models(
 
     installation = session.require_installation("to check workflows against")
     paths = workflows or tuple(root.path for root in session.roots(installation))
-    dry_run = scan_files(paths, installation=installation, settings=session.settings, layout=session.layout)
+    dry_run = scan_files(
+        paths,
+        installation=installation,
+        settings=session.settings,
+        layout=session.layout,
+        is_sample=session.is_sample,
+    )
     missing = []
     for workflow in dry_run.workflows:
-        missing += [(workflow.facts, model) for model in workflow.verdict.missing_models]
-    with closing(open_database(session.layout.database)) as database, _show_progress(quiet=options.as_json) as progress:
+        wanted = workflow.verdict.missing_models
+        if models is not None:
+            wanted = tuple(model for model in wanted if (model.folder, model.name) in models)
+        missing += [(workflow.facts, model) for model in wanted]
+    with (
+        closing(open_database(session.layout.database)) as database,
+        _show_progress(session, quiet=options.as_json) as progress,
+    ):
         outcome = resolve_missing(missing, _build_request(session, installation, database, options, progress))
         expire_answers(database)
     problems = [*dry_run.problems, *(_problem_text(problem) for problem in outcome.problems)]
@@ -123,21 +175,26 @@ def _build_request(
     from comfywatchman.comfyui.install.folders import resolve_folders
     from comfywatchman.readiness.downloads.links import find_local_models
     from comfywatchman.readiness.search.api import SearchRequest
-    from comfywatchman.readiness.search.budget import SearchBudget
+    from comfywatchman.readiness.search.budget import PATIENCE_SECONDS, SearchBudget
+    from comfywatchman.sources.llm.detection import apply_detection, detect_language_model
 
     folders, _blockers = resolve_folders(installation)
+    settings = session.settings
+    if settings.llm.driver == "auto":
+        detected = detect_language_model(settings.llm, Path.home())
+        settings = msgspec.structs.replace(settings, llm=apply_detection(settings.llm, detected))
 
     def list_local_models() -> dict[str, str]:
         return {sha256: file.path for sha256, file in find_local_models(session.layout.database, folders).items()}
 
     return SearchRequest(
-        settings=session.settings,
+        settings=settings,
         layout=session.layout,
         root=installation.root,
         custom_nodes=folders.custom_nodes,
         clock=session.clock,
         database=database,
-        budget=SearchBudget(session.clock),
+        budget=SearchBudget(session.clock, patience_seconds=PATIENCE_SECONDS),
         list_local_models=list_local_models,
         backends=options.backends,
         refresh=options.refresh,
@@ -149,34 +206,15 @@ def _build_request(
 def _problem_text(problem: str | CorruptFile) -> str:
     if isinstance(problem, str):
         return problem
-    return f"{printable_path(problem.path)} was corrupt ({problem.reason}) and was set aside"
-
-
-def _record_choice(session: Session, name: str, choice: str, *, as_json: bool) -> None:
-    from comfywatchman.readiness.database import open_database
-    from comfywatchman.readiness.search.cache import SearchCache
-    from comfywatchman.readiness.search.decisions import candidate_id, find_stored_result, store_choice
-    from comfywatchman.readiness.search.factory import build_policy
-
-    with closing(open_database(session.layout.database)) as database:
-        answers = SearchCache(database, now=session.clock.now()).read_results()
-    decision = store_choice(
-        session.layout.decisions,
-        find_stored_result(name, answers),
-        choice,
-        policy=build_policy(session.settings),
-        clock=session.clock,
-    )
-    if as_json:
-        print_json(decision=decision)
-        return
-    candidate = decision.candidate
-    choice = f"{candidate_id(candidate)} ({printable(candidate.name)})"
-    click.echo(f"From now on {printable(decision.filename)} is {choice}.")
+    return describe_corrupt_file(problem)
 
 
 @contextmanager
-def _show_progress(*, quiet: bool) -> Iterator[Progress]:
+def _show_progress(session: Session, *, quiet: bool) -> Iterator[Progress]:
+    task = session.task
+    if task is not None:
+        yield lambda done, total: task.count("Searching for missing models", done, total)
+        return
     if quiet or not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
@@ -206,37 +244,27 @@ def _result_row(result: SearchResult) -> tuple[str, str, str, str, str]:
         where = result.url
     elif result.candidates:
         where = pluralize(len(result.candidates), "candidate")
-    return result.filename, result.type or "?", result.status.value, _format_optional_size(result.size), where
+    elif result.doubt is not None:
+        where = SEARCH_DOUBT_TEXT[result.doubt]
+    return result.filename, result.type or "?", result.status.value, format_optional_size(result.size), where
 
 
 def _print_uncertain(result: SearchResult) -> None:
     from comfywatchman.readiness.search.decisions import candidate_id
 
-    click.echo(f"\n{printable(result.filename)}: {result.status.value}")
-    # Unreachable sites are reported once, below all models.
-    for line in (*result.evidence, *describe_backends(result)):
+    doubt = f", {SEARCH_DOUBT_TEXT[result.doubt]}" if result.doubt is not None else ""
+    click.echo(f"\n{printable(result.filename)}: {result.status.value}{doubt}")
+    # Without candidates, a site that did not answer is the cause, whatever else was not searched. How many models it
+    # concerns is reported once, below all models.
+    causes = [] if result.candidates else [describe_unreachable(source) for source in result.unreachable]
+    for line in (*causes, *map(describe_absence, result.absence), *result.evidence, *describe_backends(result)):
         click.echo(f"  {printable(line)}")
     for number, candidate in enumerate(result.candidates, 1):
-        click.echo(f"  {number}. {printable(candidate_id(candidate))}  {printable(_describe_candidate(candidate))}")
-    if any(candidate.sha256 and candidate.url for candidate in result.candidates):
+        click.echo(f"  {number}. {printable(candidate_id(candidate))}  {printable(describe_candidate(candidate))}")
+        if candidate.details.page:
+            click.echo(f"     {printable(candidate.details.page)}")
+    if result.has_choice:
         click.echo(f"  To choose one: comfywatchman resolve --choose {_quote(result.filename)} NUMBER")
-
-
-def _describe_candidate(candidate: SearchCandidate) -> str:
-    parts = (
-        candidate.name,
-        _format_optional_size(candidate.size),
-        candidate.label or "",
-        ", ".join(candidate.differences),
-        "; ".join(candidate.reasons),
-        # Without a hash it cannot be chosen; the page shows where to get it by hand.
-        "" if candidate.sha256 else candidate.url or "",
-    )
-    return " · ".join(part for part in parts if part)
-
-
-def _format_optional_size(size: int | None) -> str:
-    return "" if size is None else format_size(size)
 
 
 def _quote(name: str) -> str:

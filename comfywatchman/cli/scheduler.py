@@ -1,9 +1,10 @@
-"""`comfywatchman --scheduler`."""
+"""`comfywatchman --scheduler`: run cycles regularly until stopped."""
 
 from __future__ import annotations
 
 import click
 
+from comfywatchman.app.cycle_trace import record_outcome
 from comfywatchman.app.session import Session, own_command
 from comfywatchman.base.config import notify_socket_address, variables_for_children
 from comfywatchman.comfyui.install.install import find_installation
@@ -15,9 +16,9 @@ SECONDS_PER_MINUTE = 60
 
 def scheduler_command(session: Session) -> int:
     """Run cycles until stopped; return the exit code of the scheduler."""
-    schedule, layout = session.settings.schedule, session.layout
+    schedule, layout = session.settings.schedule, session.home_layout
     click.echo(f"A cycle every {schedule.interval_minutes:g} minutes, the first one now. Stop with Ctrl-C.")
-    click.echo(f"Report: {layout.status_markdown}")
+    click.echo(f"Report: {session.layout.status_markdown}")
     return run_scheduler(
         ScheduleSettings(
             interval_seconds=schedule.interval_minutes * SECONDS_PER_MINUTE,
@@ -28,6 +29,7 @@ def scheduler_command(session: Session) -> int:
         clock=session.clock,
         command=lambda trigger: _cycle_command(session, trigger),
         log=session.log,
+        record=lambda outcome: record_outcome(session, outcome),
         notify_address=notify_socket_address(),
     )
 

@@ -1,148 +1,183 @@
-"""`comfywatchman status`."""
+"""`comfywatchman status`: the last report on a terminal, and whether it is out of date."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 import click
 import msgspec
 
 from comfywatchman.app.session import Session
-from comfywatchman.base.clock import parse_utc
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import CorruptFile, printable_path
-from comfywatchman.base.text import format_size, pluralize, shorten_list
-from comfywatchman.cli.lacks import list_lacks
+from comfywatchman.base.files import printable_path
+from comfywatchman.base.state.state_file import CorruptFile
+from comfywatchman.base.text import shorten_list
+from comfywatchman.cli.hung_disk import call_within
 from comfywatchman.cli.options import json_option
-from comfywatchman.cli.render import print_json, print_table, printable, result_code
-from comfywatchman.readiness.report.action_builders import Action, plan_command
-from comfywatchman.readiness.report.actions import list_actions
-from comfywatchman.readiness.report.render import describe_environment, headline, shorten_paths
-from comfywatchman.readiness.report.write import read_report
-from comfywatchman.readiness.states import WorkflowStatus
-from comfywatchman.readiness.status import MasterStatus, PlanSummary, WorkflowEntry
-from comfywatchman.readiness.verdicts.compose import COMFYUI_EXITS, ENVIRONMENT_FAILED
-from comfywatchman.readiness.verdicts.input_files import describe_missing_inputs
+from comfywatchman.cli.other_comfyui import build_other_comfyui_failure
+from comfywatchman.cli.render import create_console, print_json, print_table, printable, result_code
+from comfywatchman.cli.text.status_text import ReportView, format_status, read_width
+from comfywatchman.readiness.history import CycleRecord, read_records
+from comfywatchman.readiness.report.folder_names import name_model
+from comfywatchman.readiness.report.missing_names import list_lacking
+from comfywatchman.readiness.report.needs import ActionKind
+from comfywatchman.readiness.report.overview import build_overview
+from comfywatchman.readiness.report.render import shorten_paths
+from comfywatchman.readiness.report.watch_troubles import list_watch_troubles
+from comfywatchman.readiness.report.write import ForeignReport, read_own_report
+from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
+from comfywatchman.readiness.unfinished import read_killed_cycle
+from comfywatchman.readiness.watch_state import WatchState, WatchTrouble, judge_watch
 
-SHOWN_WORKFLOWS = 20
-SHOWN_ACTIONS = 10
-SHOWN_INPUTS = 3
+READ_SECONDS: Final = 10.0
+_STATES: Final = ("ready", "missing", "uncertain", "invalid")
+_LISTS: Final = ("models", "packs", "inputs")
 
 
 @click.command()
 @json_option
-@click.option("--all", "show_all", is_flag=True, help="Show all workflows, not only those that lack something.")
+@click.option("--all", "show_all", is_flag=True, help="List all workflows, too.")
+@click.option(
+    "--only",
+    type=click.Choice([*_STATES, *_LISTS]),
+    help="List the workflows of one state, or the missing models, node packs or files of yours.",
+)
 @click.pass_context
-def status(context: click.Context, as_json: bool, show_all: bool) -> None:
-    """Show the last report: which workflows run, and what to do for the others.
+def status(context: click.Context, as_json: bool, show_all: bool, only: str | None) -> None:
+    """Show the last report: which workflows are ready, and what to do first for the others.
 
-    Exits with 1 when there is no report, or when it is out of date because the scheduler has stopped.
+    Exits with 1 when there is no report, when the last one is about another ComfyUI, when the watch has stopped, when
+    the last cycle failed or was killed, and after [schedule] max_skips skipped cycles in a row.
+
+    \b
+    Examples:
+      comfywatchman status
+      comfywatchman status --only missing
     """
     session: Session = context.obj
-    report = read_report(session.layout, only_look=True)
-    if not isinstance(report, MasterStatus):
-        raise _no_report_failure(session, report)
-    stale = session.clock.now() > parse_utc(report.valid_until)
-    if as_json:
-        print_json(stale=stale, report=msgspec.to_builtins(report))
-    else:
-        print_report(report, show_all=show_all)
-        click.echo(f"Full report: {session.layout.status_markdown}")
-        print_plan(report.plan)
-        if stale:
-            click.echo(f"This report is out of date since {report.valid_until}.", err=True)
-            click.echo(f"Run: {session.format_command('--run-cycle')}", err=True)
-    context.exit(result_code(success=not stale))
-
-
-def print_report(report: MasterStatus, *, show_all: bool = False) -> None:
-    """Print a report: the headline, workflows that lack something, actions, environment, problems."""
-    title = click.style(headline(report), bold=True)
-    if report.host.sample:
-        title += " (the sample host)"
-    click.echo(title)
-    if report.cycle.skipped_reason:
-        click.echo(f"The last cycle was skipped ({report.cycle.skipped_reason}): {report.cycle.message or ''}")
-    entries = [entry for entry in report.workflows if show_all or entry.status.value != "READY"]
-    names = shorten_paths(entry.path for entry in report.workflows)
-    if entries:
-        columns = ("Workflow", "Status", "Models", "Nodes", "Lacks")
-        print_table(columns, [_entry_row(entry, names[entry.path]) for entry in entries[:SHOWN_WORKFLOWS]])
-    if len(entries) > SHOWN_WORKFLOWS:
-        click.echo(f"… and {len(entries) - SHOWN_WORKFLOWS} more.")
-    print_actions(list_actions(report.workflows, report.plan, report.environment, report.start_problems))
-    if report.environment.state not in {"ok", "not governed"}:
-        click.echo(f"Environment: {printable(describe_environment(report.environment))}")
-    ready = [entry for entry in report.workflows if entry.status is WorkflowStatus.READY]
-    _print_missing_inputs([entry for entry in ready if entry.missing_inputs], names)
-    for problem in report.problems[:SHOWN_ACTIONS]:
-        click.echo(f"Problem: {printable(problem)}", err=True)
-
-
-def print_actions(todo: tuple[Action, ...]) -> None:
-    """Print actions, the one that helps most workflows first."""
-    if todo:
-        click.echo("\nWhat to do:")
-    for number, action in enumerate(todo[:SHOWN_ACTIONS], start=1):
-        click.echo(f"{number:3}. {printable(action.what)}: {printable(action.instruction)}")
-        reason = printable(action.because)
-        if action.workflows:
-            reason += f"; needed by {pluralize(len(action.workflows), 'workflow')}"
-        click.echo(f"     {reason}")
-    if len(todo) > SHOWN_ACTIONS:
-        click.echo(f"     … and {len(todo) - SHOWN_ACTIONS} more in the report.")
-
-
-def print_plan(plan: PlanSummary | None) -> None:
-    """Print the download plan and the command that runs it, if there is a plan."""
-    if plan is None:
-        return
-    click.echo(f"Plan:   {plan.file.removesuffix('.json')}.md")
-    if plan.fetched:
-        files = pluralize(plan.downloads, "file")
-        click.echo(f"{plan.fetched} of {files} fetched; the next cycle judges them.")
-    elif plan.downloads:
-        files = pluralize(plan.downloads, "file")
-        if plan.total_bytes:
-            files += f" ({format_size(plan.total_bytes)} as far as sizes are known)"
-        click.echo(f"To fetch {files}: {plan_command(plan)}")
-    if plan.blocked:
-        click.echo(f"Found, but not to be fetched as things stand: {len(plan.blocked)}")
-    if plan.to_choose:
-        models = "1 model is" if plan.to_choose == 1 else f"{plan.to_choose} models are"
-        click.echo(f"{models} uncertain and need your eye: comfywatchman resolve --all shows the candidates")
-
-
-def _print_missing_inputs(needing: list[WorkflowEntry], names: Mapping[str, str]) -> None:
-    for entry in needing[:SHOWN_INPUTS]:
-        click.echo(
-            f"{printable(names[entry.path])} is ready, but needs "
-            f"{printable(describe_missing_inputs(entry.missing_inputs))}"
-        )
-    if len(needing) > SHOWN_INPUTS:
-        count = len(needing) - SHOWN_INPUTS
-        click.echo(f"… and {count} more that are ready need pictures or other files of yours; see the report.")
-
-
-def _entry_row(entry: WorkflowEntry, name: str) -> tuple[str, str, str, str, str]:
-    # An entry without a format could not be read; otherwise its problems are in the other lists.
-    unreadable = [problem.message for problem in entry.problems] if entry.format is None else []
-    lacks = list_lacks(
-        nodes=entry.missing_nodes,
-        models=entry.missing_models,
-        problems=unreadable,
-        refused=entry.refused_inputs,
-        inputs=entry.missing_inputs,
+    report, records = call_within(
+        READ_SECONDS,
+        lambda: _read_state(session),
+        what=f"The report in {printable_path(session.home_layout.home.output)}",
     )
-    lacks += ["a ComfyUI that starts" for problem in entry.problems if problem.code == COMFYUI_EXITS]
-    lacks += ["a sound Python environment" for problem in entry.problems if problem.code == ENVIRONMENT_FAILED]
-    return name, entry.status.value, str(len(entry.missing_models)), str(len(entry.missing_nodes)), shorten_list(lacks)
+    watch = judge_watch(report, records, now=session.clock.now(), max_skips=session.settings.schedule.max_skips)
+    if report is None:
+        raise _no_report_failure(session, None, watch)
+    if as_json:
+        print_json(
+            stale=watch.trouble is WatchTrouble.STOPPED,
+            watch={
+                "trouble": watch.trouble,
+                "last_cycle": watch.last,
+                "skips": watch.skips,
+                "has_old_verdicts": watch.has_old_verdicts,
+            },
+            report=msgspec.to_builtins(report),
+        )
+    elif only is not None:
+        print_list(report, only)
+    else:
+        print_report(session, report, show_all=show_all, watch=watch)
+    context.exit(result_code(success=watch.trouble is None))
 
 
-def _no_report_failure(session: Session, report: CorruptFile | None) -> Failure:
+def _read_state(session: Session) -> tuple[MasterStatus | None, list[CycleRecord]]:
+    """Read the report and the last cycles of the watched ComfyUI, newest first."""
+    watched = session.watched_comfyui()
+    report = read_own_report(session.layout, watched, only_look=True)
+    if isinstance(report, ForeignReport):
+        raise build_other_comfyui_failure(
+            session, "The last report", report.comfyui, report.generated_at, command="status"
+        )
+    records: list[CycleRecord] = []
+    killed = read_killed_cycle(session.layout.running_cycle, session.clock)
+    if watched is not None:
+        if killed is not None and killed.comfyui == watched.id:
+            records.append(killed)
+        limit = session.settings.schedule.max_skips + 1
+        records += read_records(session.layout.history, limit=limit, comfyui=watched.id)
+    if isinstance(report, CorruptFile):
+        raise _no_report_failure(session, report)
+    return report, records
+
+
+def print_report(
+    session: Session, report: MasterStatus, *, show_all: bool = False, watch: WatchState | None = None
+) -> None:
+    """Print a report: the workflows, if all are to be listed, and at most one screen that ends with what to do."""
+    if show_all:
+        _print_workflows(report, report.workflows)
+        click.echo()
+    now = session.clock.now()
+    troubles = list_watch_troubles(watch, report, now, session.program()) if watch is not None else ()
+    view = ReportView(
+        now, read_width(), session.report_program(), printable_path(session.layout.status_markdown), troubles
+    )
+    # click writes colours to every terminal.
+    is_plain = sys.stdout.isatty() and create_console().no_color
+    for line in format_status(report, view):
+        click.echo(click.unstyle(line) if is_plain else line)
+
+
+def print_list(report: MasterStatus, only: str) -> None:
+    """Print the workflows of one state, or one kind of what is missing."""
+    if only in _STATES:
+        entries = [entry for entry in report.workflows if entry.status.value.lower() == only]
+        if entries:
+            _print_workflows(report, entries)
+        else:
+            click.echo(f"No workflow is {only.upper()}.")
+    elif only == "inputs":
+        _print_inputs(report)
+    else:
+        _print_actions(report, only)
+
+
+def _print_workflows(report: MasterStatus, entries: Iterable[WorkflowEntry]) -> None:
+    names = shorten_paths(entry.path for entry in report.workflows)
+    print_table(("Workflow", "Status", "Missing"), [_entry_row(entry, names) for entry in entries])
+
+
+def _print_actions(report: MasterStatus, only: str) -> None:
+    overview = build_overview(report)
+    actions = [action for action in overview.actions if (action.folder is not None) == (only == "models")]
+    if only == "packs":
+        actions = [action for action in actions if action.kind is ActionKind.INSTALL]
+    actions.sort(key=lambda action: (-overview.usage[action.id], action.name))
+    if not actions:
+        click.echo("No model is missing." if only == "models" else "No node pack is missing.")
+    elif only == "models":
+        rows = [(action.name, name_model(action.folder), str(overview.usage[action.id])) for action in actions]
+        print_table(("Model", "Kind", "Workflows waiting"), rows, whole="Model")
+    else:
+        rows = [(action.name, action.url or action.pack, str(overview.usage[action.id])) for action in actions]
+        print_table(("Pack", "Address", "Workflows waiting"), rows)
+
+
+def _print_inputs(report: MasterStatus) -> None:
+    workflows: dict[tuple[str, str], set[str]] = {}
+    for entry in report.workflows:
+        for missing in entry.missing_inputs:
+            workflows.setdefault((missing.name or "none chosen", missing.folder), set()).add(entry.path)
+    if not workflows:
+        click.echo("No file of yours is missing.")
+        return
+    rows = [(name, folder, str(len(paths))) for (name, folder), paths in sorted(workflows.items())]
+    print_table(("File", "Folder", "Workflows"), rows, whole="File")
+
+
+def _entry_row(entry: WorkflowEntry, names: Mapping[str, str]) -> tuple[str, str, str]:
+    return printable(names[entry.path]), entry.status.value, shorten_list(list_lacking(entry))
+
+
+def _no_report_failure(session: Session, report: CorruptFile | None, watch: WatchState | None = None) -> Failure:
     path = session.layout.status_json
     if isinstance(report, CorruptFile):
         reason = f"The report {printable_path(path)} cannot be read: {report.reason}."
     else:
         reason = f"There is no report yet in {printable_path(path.parent)}."
+        if watch is not None and watch.last is not None and watch.trouble is not None:
+            reason += f" The last cycle {watch.last.result}: {watch.last.message}"
     return Failure("report-unavailable", reason, hint=f"Run: {session.format_command('--run-cycle')}")

@@ -6,7 +6,8 @@ from typing import Final
 
 import msgspec
 
-from comfywatchman.base.files import printable_path, read_state
+from comfywatchman.base.files import printable_path
+from comfywatchman.base.state.state_file import read_state
 from comfywatchman.governance.environments import generation, snapshot
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.store.layout import GovLayout

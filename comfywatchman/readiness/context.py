@@ -12,13 +12,15 @@ from pathlib import Path
 
 from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import CorruptFile, printable_path
 from comfywatchman.base.gpu.query import GpuReading
 from comfywatchman.base.settings import Settings
+from comfywatchman.base.state.state_file import CorruptFile, describe_corrupt_file
+from comfywatchman.comfyui.install.identity import ComfyUIIdentity, identify_comfyui
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.references.observed import NOTHING_OBSERVED, ObservedLoaders
+from comfywatchman.readiness.host_summary import SupervisorSummary
 from comfywatchman.readiness.layout import ReadinessLayout
-from comfywatchman.readiness.status import Environment
+from comfywatchman.readiness.status import NOT_GOVERNED, Environment
 from comfywatchman.readiness.workflows.discovery import WatchedRoot
 
 Progress = Callable[[str], None]
@@ -26,6 +28,9 @@ Progress = Callable[[str], None]
 
 EnvironmentChecks = Callable[[GpuReading], Environment]
 """Checks the governed Python environment, given the GPUs of this host."""
+
+SupervisorReader = Callable[[], SupervisorSummary | None]
+"""Returns what the supervisor of the watched ComfyUI reports; None when no supervisor runs for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +48,11 @@ class CycleRequest:
         log: The structured log.
         progress: Called with the name of each phase.
         may_write: Whether state files may be written; False for a dry run.
-        environment_checks: Checks the governed environment; None when no environment is governed.
+        environment_checks: Checks the governed environment; None when the environment of this ComfyUI is not governed.
+        ungoverned: The state to report then.
         observed_loaders: Loader inputs observed by trials in the governed environment.
         production: Folder of the Python environment in production; None when no environment is governed.
+        read_supervisor: Asks the supervisor for the state of ComfyUI.
     """
 
     trigger: str
@@ -59,8 +66,10 @@ class CycleRequest:
     progress: Progress = lambda _phase: None
     may_write: bool = True
     environment_checks: EnvironmentChecks | None = None
+    ungoverned: Environment = NOT_GOVERNED
     observed_loaders: ObservedLoaders = NOTHING_OBSERVED
     production: Path | None = None
+    read_supervisor: SupervisorReader = lambda: None
 
 
 @dataclass(slots=True)
@@ -70,18 +79,22 @@ class CycleContext:
     Attributes:
         request: Its input.
         id: Its id: UTC start and process id.
+        comfyui: The ComfyUI that all facts of the cycle belong to.
         started: Start time, UTC.
         started_monotonic: Start time of the steady clock, in seconds.
         phases: Wall seconds of each finished phase.
         problems: Problems that did not stop the cycle, as text.
+        supervisor: What the supervisor reported when the cycle began.
     """
 
     request: CycleRequest
     id: str
+    comfyui: ComfyUIIdentity
     started: datetime
     started_monotonic: float
     phases: dict[str, float] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    supervisor: SupervisorSummary | None = None
 
     @classmethod
     def begin(cls, request: CycleRequest) -> CycleContext:
@@ -89,7 +102,8 @@ class CycleContext:
         now = request.clock.now()
         # Ids sort by time; the process id tells apart two cycles that start in the same second.
         cycle_id = f"{now:%Y%m%dT%H%M%SZ}-{os.getpid()}"
-        return cls(request, cycle_id, now, request.clock.monotonic())
+        comfyui = identify_comfyui(request.installation.root, request.installation.base)
+        return cls(request, cycle_id, comfyui, now, request.clock.monotonic())
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -110,14 +124,22 @@ class CycleContext:
         """Return the current time in the format of state files."""
         return format_utc(self.request.clock.now())
 
+    @contextmanager
+    def skip_newer_files(self) -> Iterator[None]:
+        """Report a state file of a later version of this program as a problem, and go on without writing it."""
+        try:
+            yield
+        except Failure as failure:
+            if failure.code != "state-newer":
+                raise
+            self.add_problem(failure)
+
     def add_problem(self, problem: CorruptFile | Failure | str | None) -> None:
         """Add a problem that does not stop the cycle; None adds nothing."""
         if problem is None:
             return
         if isinstance(problem, CorruptFile):
-            text = f"{printable_path(problem.path)} was damaged ({problem.reason})"
-            if problem.moved_to:
-                text += f"; it was moved to {printable_path(problem.moved_to)}"
+            text = describe_corrupt_file(problem)
         elif isinstance(problem, Failure):
             text = problem.message
         else:

@@ -20,6 +20,7 @@ from comfywatchman.base.gpu.query import GpuReading, read_gpus
 from comfywatchman.base.host import update_sleep_mark
 from comfywatchman.base.lock import hold_lock
 from comfywatchman.base.settings import ScheduleSection
+from comfywatchman.base.text import describe_os_remedy
 from comfywatchman.readiness.assessment.assessment import Assessment, assess_workflows
 from comfywatchman.readiness.assessment.host_snapshot import HostSnapshot, inspect_host, write_caches
 from comfywatchman.readiness.assessment.index import WorkflowIndex
@@ -38,7 +39,9 @@ from comfywatchman.readiness.search_step import (
     run_search,
     store_results,
 )
+from comfywatchman.readiness.states import NO_RESULT_DOUBTS
 from comfywatchman.readiness.status import MasterStatus, MissingModel
+from comfywatchman.readiness.unfinished import read_killed_cycle, remove_mark, write_mark
 from comfywatchman.readiness.verdicts.compose import compose_entry
 from comfywatchman.readiness.verdicts.environment import run_environment_checks
 
@@ -63,7 +66,11 @@ def run_cycle(request: CycleRequest) -> CycleResult:
     cycle = CycleContext.begin(request)
     try:
         with hold_lock(request.layout.cycle_lock, command=f"{request.trigger} cycle", clock=request.clock):
-            return _run_with_lock(cycle)
+            _record_killed_cycle(cycle)
+            write_mark(request.layout.running_cycle, _build_record(cycle), request.clock)
+            result = _run_with_lock(cycle)
+            remove_mark(request.layout.running_cycle)
+            return result
     except Failure as failure:
         if failure.code == "lock-held":
             record = _build_skip_record(cycle, build_lock_held_reason(failure.message))
@@ -87,8 +94,18 @@ def _convert_os_error(error: OSError) -> Failure:
     return Failure(
         "state-unwritable",
         f"The cycle was aborted: {error.strerror or error}.",
-        hint="Free space or fix the permissions of the home folder, then run the command again.",
+        hint=f"{describe_os_remedy(error)} Then run the command again.",
     )
+
+
+def _record_killed_cycle(cycle: CycleContext) -> None:
+    """Record the cycle before this one when it was killed."""
+    layout = cycle.request.layout
+    killed = read_killed_cycle(layout.running_cycle, cycle.request.clock)
+    if killed is not None:
+        add_record(layout.history, killed, keep=cycle.request.settings.report.history_entries)
+        _log_record(cycle, killed)
+    remove_mark(layout.running_cycle)
 
 
 def _run_with_lock(cycle: CycleContext) -> CycleResult:
@@ -109,8 +126,9 @@ def _check_gates(cycle: CycleContext) -> tuple[GpuReading, SkipReason | None]:
     with cycle.phase("gates"):
         awake, problem = update_sleep_mark(cycle.request.layout.awake, cycle.request.clock)
         cycle.add_problem(problem)
-        gpus = read_gpus()
-        host = HostState(gpus, awake.seconds_since_resume, awake.preparing_for_sleep)
+        cycle.supervisor = cycle.request.read_supervisor()
+        gpus = read_gpus(hung_probe=cycle.request.layout.hung_gpu_probe, clock=cycle.request.clock)
+        host = HostState(gpus, awake.seconds_since_resume, awake.preparing_for_sleep, cycle.supervisor)
         return gpus, find_skip_reason(host, build_gate_settings(cycle.request.settings.schedule))
 
 
@@ -167,7 +185,7 @@ def _search_and_download(
     if known.must_ask:
         from comfywatchman.readiness.download_step import plan_downloads
 
-        answers = run_search(cycle, host, assessment, database, known.digest)
+        answers = run_search(cycle, host, assessment, database, known)
         answers = msgspec.structs.replace(answers, plan=plan_downloads(cycle, host, answers.results))
         store_results(host, answers)
         yield answers
@@ -191,7 +209,7 @@ def _write_report(
             compose_entry(entry, conditions.environment, host.start_problems, is_server_running=host.comfyui_running)
             for entry in searched
         )
-        status = build_report(cycle, conditions, host, entries, answers.plan)
+        status = build_report(cycle, conditions, host, entries, answers.plan, unread_folders=assessment.unread_folders)
         write_report(cycle.request.layout, status, host.models)
     return status
 
@@ -203,6 +221,7 @@ def _build_success_record(
     return msgspec.structs.replace(
         _build_record(cycle),
         success=True,
+        outcome="ran",
         workflows=summary.workflows,
         read=assessment.read,
         ready=summary.ready,
@@ -213,12 +232,24 @@ def _build_success_record(
         missing_nodes=summary.missing_nodes,
         resolved=assessment.resolved,
         hashed=hashed,
-        errors=len(cycle.problems),
+        errors=len(cycle.problems) + _count_unreachable_models(status),
+        unknown_workflows=summary.unknown_workflows,
+        uncertain_models=summary.uncertain_models,
+        found_models=summary.found_models,
+        uncertain_model_workflows=summary.uncertain_model_workflows,
     )
 
 
+def _count_unreachable_models(status: MasterStatus) -> int:
+    """Return the number of distinct models whose search ended with an error; one sentence names a site for all."""
+    models = (model for entry in status.workflows for model in entry.missing_models if model.answer == "ERROR")
+    return len({(model.folder, model.name) for model in models})
+
+
 def _build_skip_record(cycle: CycleContext, reason: SkipReason) -> CycleRecord:
-    return msgspec.structs.replace(_build_record(cycle), skipped_reason=reason.code, message=reason.message)
+    return msgspec.structs.replace(
+        _build_record(cycle), skipped_reason=reason.code, message=reason.message, outcome="skipped"
+    )
 
 
 def _build_record(cycle: CycleContext) -> CycleRecord:
@@ -229,13 +260,16 @@ def _build_record(cycle: CycleContext) -> CycleRecord:
         duration_seconds=cycle.seconds(),
         success=False,
         phases=cycle.phases,
+        comfyui=cycle.comfyui.id,
+        comfyui_root=cycle.comfyui.root,
     )
 
 
 def _save_failed_record(cycle: CycleContext, message: str) -> None:
-    record = msgspec.structs.replace(_build_record(cycle), message=message)
+    record = msgspec.structs.replace(_build_record(cycle), message=message, outcome="failed")
     try:
         _save_record(cycle, record)
+        remove_mark(cycle.request.layout.running_cycle)
     # Often the same full disk that broke the cycle; its own error is the one to raise.
     except (Failure, OSError) as error:
         cycle.request.log.warning("history not written", extra={"cycle": cycle.id, "detail": str(error)})
@@ -250,17 +284,13 @@ def _save_record(cycle: CycleContext, record: CycleRecord, status: MasterStatus 
 
 
 def _log_record(cycle: CycleContext, record: CycleRecord, status: MasterStatus | None = None) -> None:
-    if record.success:
-        event = "cycle finished"
-    elif record.skipped_reason:
-        event = "cycle skipped"
-    else:
-        event = "cycle failed"
+    event = "cycle finished" if record.result == "ran" else f"cycle {record.result}"
     cycle.request.log.info(
         event,
         extra={
             "cycle": record.id,
             "trigger": record.trigger,
+            "comfyui": record.comfyui_root,
             "duration_seconds": record.duration_seconds,
             "phases": record.phases,
             "workflows_scanned": record.workflows,
@@ -268,22 +298,30 @@ def _log_record(cycle: CycleContext, record: CycleRecord, status: MasterStatus |
             "ready": record.ready,
             "resolved": record.resolved,
             "UNCERTAIN": record.uncertain,
+            "UNCERTAIN_models": record.uncertain_models,
+            "UNCERTAIN_model_workflows": record.uncertain_model_workflows,
+            "FOUND_models": record.found_models,
+            "unknown_workflows": record.unknown_workflows,
             "uncertain_models": _list_uncertain_models(status),
             "errors": record.errors,
             "skipped_reason": record.skipped_reason,
+            "detail": record.message,
             "problems": cycle.problems[:_MAX_LOGGED_PROBLEMS],
         },
     )
 
 
 def _list_uncertain_models(status: MasterStatus | None) -> dict[str, list[str]]:
-    """Return the candidates of each model whose search result is UNCERTAIN, by folder and name."""
+    """Return the candidates of each model whose search result is UNCERTAIN, by folder and name.
+
+    Models that no words led to are left out: there is nothing to look at.
+    """
     uncertain: dict[str, list[str]] = {}
     if status is None:
         return uncertain
     for entry in status.workflows:
         for model in entry.missing_models:
-            if model.answer != "UNCERTAIN":
+            if model.answer != "UNCERTAIN" or model.doubt in NO_RESULT_DOUBTS:
                 continue
             uncertain[f"{model.folder or '?'}/{model.name}"] = _describe_candidates(model)
             if len(uncertain) == _MAX_LOGGED_MODELS:

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.files import printable_path, set_aside
+from comfywatchman.base.files import printable_path
+from comfywatchman.base.state.state_file import set_aside
 
 MIGRATIONS: Final[tuple[str, ...]] = (
     """

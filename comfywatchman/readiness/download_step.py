@@ -18,8 +18,8 @@ from comfywatchman.readiness.downloads.plan import DownloadPlan, PlanItem, PlanR
 from comfywatchman.readiness.downloads.plan_files import plans_folder, read_newest_plan, write_plan
 from comfywatchman.readiness.downloads.queue import DownloadOutcome
 from comfywatchman.readiness.downloads.run import download_automatically
+from comfywatchman.readiness.plan_summary import BlockedDownload, PlanSummary
 from comfywatchman.readiness.search.results import SearchResult
-from comfywatchman.readiness.status import BlockedDownload, PlanSummary
 
 
 def plan_downloads(cycle: CycleContext, host: HostSnapshot, results: Sequence[SearchResult]) -> PlanSummary | None:
@@ -30,7 +30,7 @@ def plan_downloads(cycle: CycleContext, host: HostSnapshot, results: Sequence[Se
     """
     with cycle.phase("plan"), _open_downloads(cycle, host) as context:
         rules = context.rules
-        plan = build_plan(results, rules, cycle=cycle.id, made_at=cycle.now())
+        plan = build_plan(results, rules, cycle=cycle.id, made_at=cycle.now(), comfyui=cycle.comfyui)
         if not plan.items and not plan.to_choose:
             return None
         home = cycle.request.layout.home
@@ -55,8 +55,14 @@ def run_automatic_downloads(
         Failure: `state-unwritable`.
     """
     with cycle.phase("downloads"), _open_downloads(cycle, host) as context:
-        plan = build_plan(results, context.rules, cycle=cycle.id, made_at=cycle.now())
-        return download_automatically(plan, context)
+        plan = build_plan(results, context.rules, cycle=cycle.id, made_at=cycle.now(), comfyui=cycle.comfyui)
+        try:
+            return download_automatically(plan, context)
+        except Failure as failure:
+            if failure.code != "state-newer":
+                raise
+            cycle.add_problem(failure)
+            return ()
 
 
 class _CycleProgress:
@@ -80,6 +86,7 @@ def _open_downloads(cycle: CycleContext, host: HostSnapshot) -> Iterator[Downloa
     with StopEvent() as stop:
         yield DownloadContext(
             home=request.layout.home,
+            comfyui=cycle.comfyui.id,
             settings=request.settings,
             folders=host.folders,
             clock=request.clock,
@@ -92,14 +99,16 @@ def _open_downloads(cycle: CycleContext, host: HostSnapshot) -> Iterator[Downloa
 def _find_same_plan(cycle: CycleContext, plan: DownloadPlan) -> str | None:
     """Return the file name of the newest plan if it is the same; a damaged plan becomes a problem of the cycle."""
     try:
-        newest = read_newest_plan(cycle.request.layout.home)
+        newest = read_newest_plan(cycle.request.layout.home, cycle.comfyui)
     except Failure as failure:
         cycle.add_problem(failure)
         return None
     if newest is None:
         return None
     # Free space changes all the time and is no reason for another plan.
-    comparable = msgspec.structs.replace(newest, cycle=plan.cycle, made_at=plan.made_at, disks=plan.disks)
+    comparable = msgspec.structs.replace(
+        newest, cycle=plan.cycle, made_at=plan.made_at, disks=plan.disks, comfyui=plan.comfyui
+    )
     return f"{newest.cycle}.json" if plan == comparable else None
 
 

@@ -1,4 +1,4 @@
-"""The gates: may a cycle start, by free GPU memory, GPU load, sleep and other cycles? Pure decisions on one reading."""
+"""The gates: may a cycle start, by GPU memory, sleep, ComfyUI's state and other cycles? Pure decisions on a reading."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from comfywatchman.base.gpu.query import GpuDevice, GpuReading
+from comfywatchman.base.text import format_beside
+from comfywatchman.readiness.host_summary import SupervisorSummary
 
 GIB: Final = 1 << 30
 
@@ -13,13 +15,19 @@ SkipCode = Literal[
     "cycle-running",
     "going-to-sleep",
     "just-resumed",
+    "comfyui-changing",
     "no-gpu",
     "gpu-unknown",
     "vram-low",
     "gpu-busy",
 ]
 
-TEMPORARY_SKIPS: Final[frozenset[str]] = frozenset({"going-to-sleep", "just-resumed"})
+_REACHABLE_SHARE: Final = 0.9
+"""Share of a card's memory that can be free while it is idle."""
+_SMALL_CARD_SHARE: Final = 0.75
+"""Share that must be free on a card that cannot have the configured limit free."""
+
+TEMPORARY_SKIPS: Final[frozenset[str]] = frozenset({"going-to-sleep", "just-resumed", "comfyui-changing"})
 """Reasons that pass within minutes: the skipped cycle is retried soon, not an interval later."""
 
 
@@ -31,11 +39,13 @@ class HostState:
         gpus: The GPU reading; None when no gate needs one (`GateSettings.needs_gpu`).
         seconds_since_resume: How long the machine has been awake after its last sleep; None when no sleep is known.
         going_to_sleep: Whether the machine is about to sleep; None when that is unknown.
+        supervisor: What the supervisor of ComfyUI reports; None without one.
     """
 
     gpus: GpuReading | None
     seconds_since_resume: float | None = None
     going_to_sleep: bool | None = None
+    supervisor: SupervisorSummary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +96,12 @@ class SkipReason:
 def find_skip_reason(host: HostState, settings: GateSettings) -> SkipReason | None:
     """Return why a cycle must not start now, by the first gate that fails; None when it may run.
 
-    Order: the machine is about to sleep or has just woken up, there is no GPU, the GPU does not respond, too little
-    memory is free, too much is in use. With several GPUs the policy is applied per device: the same GPU must pass both
-    memory gates. A running cycle comes before all gates and is detected by the cycle's lock; see
+    Order: the machine is about to sleep or has just woken up, ComfyUI is starting or stopping, there is no GPU, the GPU
+    does not respond, too little memory is free, too much is in use. With several GPUs the policy is applied per device:
+    the same GPU must pass both memory gates. A running cycle comes before all gates: its lock shows it, as in
     `build_lock_held_reason`.
     """
-    return _check_sleep(host, settings) or _check_gpus(host.gpus, settings)
+    return _check_sleep(host, settings) or _check_supervisor(host.supervisor) or _check_gpus(host.gpus, settings)
 
 
 def build_lock_held_reason(message: str) -> SkipReason:
@@ -106,10 +116,22 @@ def _check_sleep(host: HostState, settings: GateSettings) -> SkipReason | None:
     grace = settings.resume_grace_seconds
     if awake is None or awake >= grace:
         return None
+    awake_text = format_beside(awake, grace, digits=0)
     return SkipReason(
         "just-resumed",
-        f"The machine woke up {awake:.0f} seconds ago; a cycle waits until it has been awake for {grace:g} seconds.",
+        f"The machine woke up {awake_text} seconds ago; a cycle waits until it has been awake for {grace:g} seconds.",
         {"awake_seconds": round(awake, 1), "resume_grace_seconds": grace},
+    )
+
+
+def _check_supervisor(supervisor: SupervisorSummary | None) -> SkipReason | None:
+    # A start needs the GPU and the CPU for itself, and its verdicts would be those of a server that is half there.
+    if supervisor is None or not supervisor.is_changing:
+        return None
+    return SkipReason(
+        "comfyui-changing",
+        f"{supervisor.sentence} A cycle waits until that has ended.",
+        {"state": supervisor.state},
     )
 
 
@@ -118,7 +140,7 @@ def _check_gpus(gpus: GpuReading | None, settings: GateSettings) -> SkipReason |
     if gpus is None or not settings.needs_gpu:
         return None
     if gpus.status == "none":
-        return _check_no_gpu(gpus.reason or "There is no NVIDIA GPU.", settings)
+        return _check_no_gpu(gpus.reason or "There is no GPU.", settings)
     if gpus.status == "unknown":
         return _apply_unknown_policy(SkipReason("gpu-unknown", gpus.reason or "The GPU did not answer."), settings)
     devices = _select_gpus(gpus.devices, settings)
@@ -182,22 +204,42 @@ def _check_device(device: GpuDevice, settings: GateSettings) -> SkipReason | Non
         return SkipReason("gpu-unknown", f"{_format_device(device)} does not report its free memory{why}.")
     free_gb = device.memory_free_bytes / GIB
     figures: dict[str, float | int | str] = {"gpu": device.index, "free_gb": round(free_gb, 2)}
-    if free_gb < settings.min_vram_gb:
+    needed_gb = find_needed_gb(device, settings.min_vram_gb)
+    if free_gb < needed_gb:
+        free_text = format_beside(free_gb, needed_gb, digits=2)
         return SkipReason(
             "vram-low",
-            f"{_format_device(device)} has {free_gb:.2f} GiB of free memory; a cycle needs "
-            f"{settings.min_vram_gb:g} GiB.",
+            f"{_format_device(device)} has {free_text} GiB of free memory; a cycle needs "
+            f"{_describe_limit(needed_gb, settings.min_vram_gb)}.",
             {**figures, "min_vram_gb": settings.min_vram_gb},
         )
     limit = settings.max_gpu_memory_used_percent
     used = _used_percent(device)
     if limit > 0 and used > limit:
+        used_text = format_beside(used, limit, digits=1)
         return SkipReason(
             "gpu-busy",
-            f"{_format_device(device)} has {used:.1f} % of its memory in use; a cycle starts at {limit:g} % or less.",
+            f"{_format_device(device)} has {used_text} % of its memory in use; a cycle starts at {limit:g} % or less.",
             {**figures, "used_percent": round(used, 1), "max_gpu_memory_used_percent": limit},
         )
     return None
+
+
+def find_needed_gb(device: GpuDevice, min_vram_gb: float) -> float:
+    """Return how much memory must be free on a device: the configured limit, or less where a card can never have that.
+
+    The driver and the desktop keep some memory, so an idle card of 6 GiB never has 6 GiB free.
+    """
+    total_gb = (device.memory_total_bytes or 0) / GIB
+    if total_gb and min_vram_gb > _REACHABLE_SHARE * total_gb:
+        return _SMALL_CARD_SHARE * total_gb
+    return min_vram_gb
+
+
+def _describe_limit(needed_gb: float, min_vram_gb: float) -> str:
+    if needed_gb == min_vram_gb:
+        return f"{min_vram_gb:g} GiB ([schedule] min_vram_gb)"
+    return f"{needed_gb:.3g} GiB, because it can never have the {min_vram_gb:g} GiB of [schedule] min_vram_gb"
 
 
 def _used_percent(device: GpuDevice) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -16,6 +16,8 @@ _TRIM_FACTOR: Final = 2
 """The file grows to this many times `keep` before it is trimmed, so that most cycles only append."""
 
 _MAX_BYTES: Final = 256 << 20
+
+CycleResultKind = Literal["ran", "skipped", "failed", "killed", "missed"]
 
 
 class CycleRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,9 +40,18 @@ class CycleRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         invalid: Number of INVALID workflows.
         missing_models: Number of distinct missing models.
         missing_nodes: Number of distinct missing node classes.
-        resolved: Number of workflows that became complete in this cycle.
+        resolved: Number of workflows that became complete in this cycle, those included that were so at first sight.
         hashed: Number of model files hashed in this cycle.
-        errors: Number of problems in this cycle.
+        errors: Number of problems in this cycle, and of models whose search ended with an error.
+        unknown_workflows: Number of workflows that could not be read; they are UNCERTAIN.
+        comfyui: Id of the ComfyUI that was checked; null in records of older versions.
+        comfyui_root: Its folder.
+        outcome: `killed` (at its deadline, or by a signal), `missed` (no scheduler was running, or the machine slept),
+            else `ran`, `skipped` or `failed`; null in records of older versions.
+        count: Number of due times of a `missed` record.
+        uncertain_models: Number of distinct missing models whose search result is UNCERTAIN.
+        found_models: Number of distinct missing models whose search result is FOUND.
+        uncertain_model_workflows: Number of workflows that lack a model whose search result is UNCERTAIN.
     """
 
     id: str
@@ -62,6 +73,23 @@ class CycleRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     resolved: int = 0
     hashed: int = 0
     errors: int = 0
+    unknown_workflows: int = 0
+    comfyui: str | None = None
+    comfyui_root: str | None = None
+    outcome: CycleResultKind | None = None
+    count: int = 1
+    uncertain_models: int = 0
+    found_models: int = 0
+    uncertain_model_workflows: int = 0
+
+    @property
+    def result(self) -> CycleResultKind:
+        """The outcome, also of a record of an older version."""
+        if self.outcome is not None:
+            return self.outcome
+        if self.success:
+            return "ran"
+        return "skipped" if self.skipped_reason else "failed"
 
 
 def add_record(path: Path, record: CycleRecord, *, keep: int) -> None:
@@ -75,8 +103,13 @@ def add_record(path: Path, record: CycleRecord, *, keep: int) -> None:
     keep_last_lines(path, keep, above=keep * _TRIM_FACTOR)
 
 
-def read_records(path: Path, *, limit: int) -> list[CycleRecord]:
+def read_records(path: Path, *, limit: int, comfyui: str | None = None) -> list[CycleRecord]:
     """Return up to `limit` records, newest first; unreadable lines are skipped.
+
+    Args:
+        path: The history.
+        limit: The number of records.
+        comfyui: Id of the ComfyUI whose cycles are returned; None for those of all.
 
     Raises:
         Failure: `file-unreadable`, `file-not-regular` or `file-too-large`.
@@ -94,7 +127,9 @@ def read_records(path: Path, *, limit: int) -> list[CycleRecord]:
             break
         # A line may be torn by a power cut, or written by a later version.
         try:
-            records.append(msgspec.json.decode(line, type=CycleRecord))
+            record = msgspec.json.decode(line, type=CycleRecord)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             continue
+        if comfyui in {None, record.comfyui}:
+            records.append(record)
     return records

@@ -40,6 +40,16 @@ class ReadinessLayout:
         return self.home.state / "awake.json"
 
     @property
+    def running_cycle(self) -> Path:
+        """Mark of the running cycle, left behind by one that is killed."""
+        return self.home.state / "running_cycle.json"
+
+    @property
+    def hung_gpu_probe(self) -> Path:
+        """A query of the NVIDIA driver that cannot be killed."""
+        return self.home.state / "hung_gpu_probe.json"
+
+    @property
     def class_map(self) -> Path:
         """ComfyUI-Manager's map from node classes to packages in compact form."""
         return self.home.state / "class_map.msgpack"

@@ -9,27 +9,34 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from comfywatchman.base.clock import format_utc, parse_utc
-from comfywatchman.base.files import CorruptFile
+from comfywatchman.base.settings import Settings
+from comfywatchman.base.state.state_file import CorruptFile
 from comfywatchman.readiness.assessment.assessment import Assessment
 from comfywatchman.readiness.assessment.host_snapshot import HostSnapshot
 from comfywatchman.readiness.context import CycleContext
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.models.index import ModelIndex
+from comfywatchman.readiness.plan_summary import PlanSummary
+from comfywatchman.readiness.search.cache import digest_accounts
 from comfywatchman.readiness.search.lifetimes import ERROR_SECONDS, RECHECK_SECONDS, lifetime_seconds
 from comfywatchman.readiness.search.results import SearchResult, SearchStatus
 from comfywatchman.readiness.states import SEARCHED_STATES
-from comfywatchman.readiness.status import MissingModel, PlanSummary, WorkflowEntry
+from comfywatchman.readiness.status import MissingModel, WorkflowEntry
 from comfywatchman.readiness.workflow_facts import WorkflowFacts
+from comfywatchman.sources.llm.detection import DetectedModel
 
-ANSWERS_SCHEMA_VERSION: Final = 2
+ANSWERS_SCHEMA_VERSION: Final = 3
 """Raised when a field of `StoredAnswers` or `SearchResult` changes its meaning; older answers are dropped."""
 
 _NOTE_NAME: Final = "answers of the search"
+_MODEL_NOTE: Final = "language model of this machine"
+_MODEL_SECONDS: Final = 3600.0
 
 
 class StoredAnswers(msgspec.Struct, frozen=True):
@@ -42,6 +49,7 @@ class StoredAnswers(msgspec.Struct, frozen=True):
         results: One for each model that was searched for.
         plan: The download plan made from the results.
         schema_version: See `ANSWERS_SCHEMA_VERSION`.
+        comfyui: Id of the ComfyUI whose models were missing; the answers are used for no other one.
     """
 
     digest: str = ""
@@ -50,6 +58,7 @@ class StoredAnswers(msgspec.Struct, frozen=True):
     results: tuple[SearchResult, ...] = ()
     plan: PlanSummary | None = None
     schema_version: int = ANSWERS_SCHEMA_VERSION
+    comfyui: str = ""
 
     @property
     def ask_again_at(self) -> str:
@@ -57,6 +66,14 @@ class StoredAnswers(msgspec.Struct, frozen=True):
         if self.lifetime_seconds <= 0:
             return ""
         return format_utc(datetime.fromtimestamp(self.asked_at + self.lifetime_seconds, UTC))
+
+
+class _KnownModel(msgspec.Struct, frozen=True):
+    """The language model of this machine, with the open ports and the time at which it was looked for."""
+
+    ports: tuple[int, ...]
+    looked_at: float
+    found: DetectedModel | None
 
 
 class _AnswersHeader(msgspec.Struct):
@@ -72,32 +89,37 @@ class KnownAnswers:
         answers: The stored answers; with their plan only if the same models are missing as then.
         digest: Digest of the present missing models and configuration.
         must_ask: Whether a search is due.
+        settings: The settings of that search, with the language model that `driver = "auto"` stands for.
     """
 
     answers: StoredAnswers
     digest: str
     must_ask: bool
+    settings: Settings
 
 
 def read_known_answers(cycle: CycleContext, host: HostSnapshot, assessment: Assessment) -> KnownAnswers:
     """Return the results of the last search, and whether a new search is due. Sends no request."""
     missing = [(entry, model) for entry in assessment.entries for model in _list_searchable(entry)]
     if not missing:
-        return KnownAnswers(StoredAnswers(), "", must_ask=False)
+        return KnownAnswers(StoredAnswers(), "", must_ask=False, settings=cycle.request.settings)
     stored = _read_stored_answers(host.models)
-    digest = _compute_digest(missing, cycle)
+    if stored.comfyui != cycle.comfyui.id:
+        stored = StoredAnswers()
+    settings = _resolve_language_model(cycle, host.models)
+    digest = _compute_digest(missing, cycle, settings)
     has_same_digest = stored.digest == digest
     age_seconds = cycle.request.clock.now().timestamp() - stored.asked_at
     # A negative age means that the clock was set back, so the real age is unknown.
     is_current = has_same_digest and 0 <= age_seconds < stored.lifetime_seconds
-    section = cycle.request.settings.search
+    section = settings.search
     may_search = section.budget_seconds > 0 and bool(section.backend_order)
     answers = stored if has_same_digest else msgspec.structs.replace(stored, plan=None)
-    return KnownAnswers(answers, digest, must_ask=may_search and not is_current)
+    return KnownAnswers(answers, digest, must_ask=may_search and not is_current, settings=settings)
 
 
 def run_search(
-    cycle: CycleContext, host: HostSnapshot, assessment: Assessment, database: Database, digest: str
+    cycle: CycleContext, host: HostSnapshot, assessment: Assessment, database: Database, known: KnownAnswers
 ) -> StoredAnswers:
     """Search for the missing models. Backend failures become ERROR results; nothing is raised.
 
@@ -106,14 +128,14 @@ def run_search(
         host: The host.
         assessment: The verdicts.
         database: Caches the result of each model.
-        digest: From `read_known_answers`.
+        known: From `read_known_answers`.
     """
     now = cycle.request.clock.now().timestamp()
     with cycle.phase("search"):
-        results, problems = _search_missing(cycle, host, assessment, database)
+        results, problems = _search_missing(cycle, host, assessment, database, known.settings)
     for problem in problems:
         cycle.add_problem(problem)
-    return StoredAnswers(digest, now, _compute_lifetime(results, now), results)
+    return StoredAnswers(known.digest, now, _compute_lifetime(results, now), results, comfyui=cycle.comfyui.id)
 
 
 def store_results(host: HostSnapshot, answers: StoredAnswers) -> None:
@@ -148,7 +170,7 @@ def _read_stored_answers(models: ModelIndex) -> StoredAnswers:
 
 
 def _search_missing(
-    cycle: CycleContext, host: HostSnapshot, assessment: Assessment, database: Database
+    cycle: CycleContext, host: HostSnapshot, assessment: Assessment, database: Database, settings: Settings
 ) -> tuple[tuple[SearchResult, ...], tuple[str | CorruptFile, ...]]:
     from comfywatchman.readiness.downloads.links import index_by_hash
     from comfywatchman.readiness.search.api import SearchRequest, resolve_missing
@@ -171,13 +193,13 @@ def _search_missing(
     report = resolve_missing(
         missing,
         SearchRequest(
-            settings=request.settings,
+            settings=settings,
             layout=request.layout,
             root=request.installation.root,
             custom_nodes=host.folders.custom_nodes,
             clock=request.clock,
             database=database,
-            budget=build_cycle_budget(request.settings, request.clock),
+            budget=build_cycle_budget(settings, request.clock),
             list_local_models=list_local_models,
             progress=show_progress,
         ),
@@ -189,17 +211,44 @@ def _list_searchable(entry: WorkflowEntry) -> list[MissingModel]:
     return [model for model in entry.missing_models if model.status in SEARCHED_STATES]
 
 
-def _compute_digest(missing: Iterable[tuple[WorkflowEntry, MissingModel]], cycle: CycleContext) -> str:
-    """Return a digest of everything that a search or a plan depends on, except the sites themselves."""
+def _resolve_language_model(cycle: CycleContext, models: ModelIndex) -> Settings:
+    """Return the settings with the language model of this machine where `[llm] driver` is `auto`.
+
+    Each cycle with missing models tries the usual ports, which takes no time where nothing listens; what they offer is
+    remembered for an hour, as long as the same ports are open.
+    """
     settings = cycle.request.settings
+    if settings.llm.driver != "auto" or "qwen" not in settings.search.backend_order:
+        return settings
+    from comfywatchman.sources.llm.detection import apply_detection, detect_language_model, find_listening_ports
+
+    now = cycle.request.clock.now().timestamp()
+    ports = find_listening_ports()
+    known = _read_known_model(models)
+    if known is None or known.ports != ports or not 0 <= now - known.looked_at < _MODEL_SECONDS:
+        known = _KnownModel(ports, now, detect_language_model(settings.llm, Path.home()))
+        models.set_note(_MODEL_NOTE, msgspec.json.encode(known).decode())
+    return msgspec.structs.replace(settings, llm=apply_detection(settings.llm, known.found))
+
+
+def _read_known_model(models: ModelIndex) -> _KnownModel | None:
+    try:
+        return msgspec.json.decode(models.note(_MODEL_NOTE) or "null", type=_KnownModel | None)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _compute_digest(
+    missing: Iterable[tuple[WorkflowEntry, MissingModel]], cycle: CycleContext, settings: Settings
+) -> str:
+    """Return a digest of everything that a search or a plan depends on, except the sites themselves."""
     # A workflow's declarations and notes are evidence, so its hash is part of the query.
     models = sorted({(model.folder or "", model.name, entry.sha256 or "") for entry, model in missing})
-    # Only whether there is a key: its value must not reach a file.
-    has_keys = [bool(settings.secrets.civitai_api_key), bool(settings.secrets.hf_token)]
     # `--auto-download` uses the plan, it does not change it.
     downloads = msgspec.structs.replace(settings.downloads, auto=False)
     decisions = _read_decisions_stamp(cycle)
-    encoded = msgspec.json.encode([models, settings.search, settings.llm, downloads, has_keys, decisions])
+    accounts = digest_accounts(settings)
+    encoded = msgspec.json.encode([models, settings.search, settings.llm, downloads, accounts, decisions])
     return hashlib.blake2b(encoded, digest_size=16).hexdigest()
 
 
@@ -220,7 +269,7 @@ def _compute_lifetime(results: Iterable[SearchResult], now: float) -> float:
 def _remaining_seconds(result: SearchResult, now: float) -> float:
     if result.postponed:
         return 0.0
-    if result.status is SearchStatus.ERROR:
+    if result.status is SearchStatus.ERROR or result.is_unreadable:
         # A cached error is older than this search, so its age counts from its own time.
         return max(0.0, parse_utc(result.searched_at).timestamp() + ERROR_SECONDS + 1 - now)
-    return lifetime_seconds(result.status) or RECHECK_SECONDS
+    return lifetime_seconds(result) or RECHECK_SECONDS

@@ -6,13 +6,16 @@ from typing import Literal
 
 import msgspec
 
+from comfywatchman.base.clock import parse_utc
+from comfywatchman.comfyui.install.identity import ComfyUIIdentity
 from comfywatchman.comfyui.install.reachability import Obstacle
 from comfywatchman.comfyui.loaders.upload_inputs import FileKind
 from comfywatchman.comfyui.references.input_files import FileFolder
 from comfywatchman.comfyui.references.reference import Confidence
 from comfywatchman.comfyui.validation.rejection import RejectionReason
-from comfywatchman.readiness.host_summary import CycleSummary, HostSummary, RecentAcknowledgement
-from comfywatchman.readiness.states import ModelState, WorkflowStatus
+from comfywatchman.readiness.host_summary import CycleSummary, HostSummary, RecentAcknowledgement, Summary
+from comfywatchman.readiness.plan_summary import PlanSummary
+from comfywatchman.readiness.states import ModelState, NodeRemedy, SearchDoubt, WorkflowStatus
 
 SCHEMA_VERSION = 1
 Answer = Literal["FOUND", "UNCERTAIN", "INVALID_FILENAME", "ERROR", "NOT_FOUND"]
@@ -27,6 +30,8 @@ class ModelCandidate(msgspec.Struct, frozen=True, omit_defaults=True):
         name: File name at the source.
         sha256: Hash stated by the source, if any.
         reason: Evidence for this candidate.
+        base_model: Model family, if the source states it.
+        version: Its version at the source: the id on Civitai, the revision on Hugging Face.
     """
 
     source: str
@@ -34,6 +39,8 @@ class ModelCandidate(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str | None = None
     sha256: str | None = None
     reason: str | None = None
+    base_model: str | None = None
+    version: str | None = None
 
 
 class MissingModel(msgspec.Struct, frozen=True):
@@ -51,7 +58,16 @@ class MissingModel(msgspec.Struct, frozen=True):
         confidence: Confidence in that evidence.
         candidates: Possible sources.
         answer: Result of the search: FOUND, UNCERTAIN, NOT_FOUND, …; null without a search.
+        doubt: Why that result is uncertain; null for other results.
         obstacle: Why it could not be looked for; null unless `status` is `unknown`.
+        target: Path at which ComfyUI would find it, with the subfolder of its name; null when the folder is not known.
+        found_at: The file of this host that may be it; null when there is none, or several.
+        needs_edit: Whether no file can have this name: the workflow names it in a way of another system.
+        size_bytes: Size of the download, as far as it is known.
+        declared_url: Download URL that the workflow declares; nobody has verified it.
+        declared_sha256: The SHA-256 that the workflow declares.
+        unreachable: Sites that did not respond to the search.
+        retry_at: When they are searched again, UTC.
     """
 
     name: str
@@ -65,35 +81,16 @@ class MissingModel(msgspec.Struct, frozen=True):
     confidence: Confidence
     candidates: tuple[ModelCandidate, ...] = ()
     answer: Answer | None = None
+    doubt: SearchDoubt | None = None
     obstacle: Obstacle | None = None
-
-
-class BlockedDownload(msgspec.Struct, frozen=True):
-    """A model that was found but cannot be downloaded: its name in the workflow, and the reason."""
-
-    name: str
-    folder: str | None
-    reason: str
-
-
-class PlanSummary(msgspec.Struct, frozen=True):
-    """The download plan for the models missing now.
-
-    Attributes:
-        file: Absolute path of its JSON file; the Markdown file is next to it.
-        downloads: Number of files it would download or link.
-        total_bytes: Total download size, as far as sizes are known.
-        to_choose: Number of models for which a person must choose a candidate.
-        blocked: Models that were found but cannot be downloaded.
-        fetched: Number of models downloaded in this cycle by `[downloads] auto`; the next cycle judges them.
-    """
-
-    file: str
-    downloads: int
-    total_bytes: int
-    to_choose: int
-    blocked: tuple[BlockedDownload, ...] = ()
-    fetched: int = 0
+    target: str | None = None
+    found_at: str | None = None
+    needs_edit: bool = False
+    size_bytes: int | None = None
+    declared_url: str | None = None
+    declared_sha256: str | None = None
+    unreachable: tuple[str, ...] = ()
+    retry_at: str | None = None
 
 
 class ProviderPackage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -103,11 +100,13 @@ class ProviderPackage(msgspec.Struct, frozen=True, omit_defaults=True):
         id: Registry id or repository name.
         url: Repository URL, if known.
         evidence: Source of this claim.
+        title: Display name, if known.
     """
 
     id: str
     url: str | None = None
     evidence: str | None = None
+    title: str | None = None
 
 
 class MissingNode(msgspec.Struct, frozen=True):
@@ -121,6 +120,8 @@ class MissingNode(msgspec.Struct, frozen=True):
         fix: Next step for a person.
         evidence: Facts behind the state.
         comfyui_version: For `needs_newer_comfyui`, the lowest version that has it; null when only the newest is sure.
+        obstacle: For `unknown`, why a place that may provide it could not be looked at; null otherwise.
+        remedy: What to do about a class that is missing; null when that is not known.
     """
 
     class_type: str
@@ -130,6 +131,8 @@ class MissingNode(msgspec.Struct, frozen=True):
     fix: str | None = None
     evidence: str | None = None
     comfyui_version: str | None = None
+    obstacle: Obstacle | None = None
+    remedy: NodeRemedy | None = None
 
 
 class LastAcknowledgement(msgspec.Struct, frozen=True):
@@ -145,7 +148,7 @@ FILE_UNREADABLE = "file-unreadable"
 
 
 FOLDER_UNAVAILABLE = "folder-out-of-reach"
-"""Code of the problem of a file whose folder is unavailable at the moment (an unplugged disk)."""
+"""Code of the problem of a file whose folder, or a link on the way to it, is unavailable (an unplugged disk)."""
 
 
 NOTHING_TO_RUN = "nothing-to-run"
@@ -170,7 +173,7 @@ class InactiveModel(msgspec.Struct, frozen=True):
 
 
 class MissingInput(msgspec.Struct, frozen=True):
-    """One image, sound, video or other file supplied by the user that a workflow names and that is missing.
+    """One image, sound, video or other file of the user that a workflow names and that is missing, or may be.
 
     Attributes:
         name: Exactly as the workflow writes it.
@@ -181,6 +184,7 @@ class MissingInput(msgspec.Struct, frozen=True):
         input: Input that names it.
         fix: Next step for a person.
         required: Whether it counts for the verdict (`[workflows] require_inputs`).
+        obstacle: Why it could not be looked for; null for one that is missing.
     """
 
     name: str
@@ -191,6 +195,7 @@ class MissingInput(msgspec.Struct, frozen=True):
     input: str
     fix: str
     required: bool
+    obstacle: Obstacle | None = None
 
 
 class RefusedInput(msgspec.Struct, frozen=True):
@@ -215,6 +220,18 @@ class RefusedInput(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+class UncheckedChoice(msgspec.Struct, frozen=True):
+    """A list of choices that ComfyUI compares a value with, and that its source does not show.
+
+    Attributes:
+        node_type: Class of the node.
+        input: Name of its input; empty where the source does not show its inputs.
+    """
+
+    node_type: str
+    input: str
+
+
 class WorkflowEntry(msgspec.Struct, frozen=True):
     """One workflow file.
 
@@ -233,8 +250,13 @@ class WorkflowEntry(msgspec.Struct, frozen=True):
         problems: Problems of the file.
         last_resolved_at: The last time it became complete, UTC.
         intake: Its last acknowledgement.
-        missing_inputs: Missing files supplied by the user; they do not change `status` unless `required`.
-        refused_inputs: Inputs for which the running server refuses it.
+        missing_inputs: Files of the user that are missing, or could not be looked for; they do not change `status`
+            unless `required`.
+        refused_inputs: Inputs for which ComfyUI refuses it.
+        obstacle: Why the file could not be read; null for one that could.
+        unconfirmed_packs: Folders of the packs that bring its node classes, when only their files show that ComfyUI can
+            import them: no server was running, and no log of a start covers them.
+        unchecked_choices: Inputs of it whose values ComfyUI compares with lists that only a running server gives.
     """
 
     path: str
@@ -253,26 +275,20 @@ class WorkflowEntry(msgspec.Struct, frozen=True):
     intake: LastAcknowledgement | None
     missing_inputs: tuple[MissingInput, ...] = ()
     refused_inputs: tuple[RefusedInput, ...] = ()
+    obstacle: Obstacle | None = None
+    unconfirmed_packs: tuple[str, ...] = ()
+    unchecked_choices: tuple[UncheckedChoice, ...] = ()
 
 
-class Summary(msgspec.Struct, frozen=True):
-    """Counts: workflows by verdict, and the distinct missing models, node classes and input files of all of them.
+class UnreadFolder(msgspec.Struct, frozen=True):
+    """A place that could not be looked at, and how many workflows are known to be there."""
 
-    `unknown_models` could not be looked for; they are no part of `missing_models`.
-    """
-
+    obstacle: Obstacle
     workflows: int = 0
-    ready: int = 0
-    missing: int = 0
-    uncertain: int = 0
-    invalid: int = 0
-    missing_models: int = 0
-    missing_nodes: int = 0
-    missing_inputs: int = 0
-    unknown_models: int = 0
 
 
 EnvironmentState = Literal["not governed", "ok", "warn", "fail", "unknown"]
+NotGovernedCause = Literal["other-comfyui", "replaced-comfyui", "not-recorded"]
 
 
 class EnvironmentCheck(msgspec.Struct, frozen=True):
@@ -285,6 +301,7 @@ class EnvironmentCheck(msgspec.Struct, frozen=True):
         action: Next step, a command where there is one; null when there is nothing to do.
         items: The nodes, packages or files concerned.
         vital: Whether ComfyUI may fail to run while this check fails.
+        packs: Folders of the node packs whose nodes may not run while this check fails.
     """
 
     name: str
@@ -293,6 +310,7 @@ class EnvironmentCheck(msgspec.Struct, frozen=True):
     action: str | None = None
     items: tuple[str, ...] = ()
     vital: bool = False
+    packs: tuple[str, ...] = ()
 
 
 class Environment(msgspec.Struct, frozen=True):
@@ -302,11 +320,16 @@ class Environment(msgspec.Struct, frozen=True):
         state: `not governed` when there is no governed environment, else the worst status of the checks.
         checks: The checks in the order in which they run.
         root: Folder of the governed environment; null when there is none.
+        cause: Why the watched ComfyUI is not governed although there is a governed root: it belongs to another ComfyUI,
+            to one that was at the same path before, or an older version did not record its ComfyUI.
+        governs: The ComfyUI of that root; null when it is not recorded.
     """
 
     state: EnvironmentState
     checks: tuple[EnvironmentCheck, ...] = ()
     root: str | None = None
+    cause: NotGovernedCause | None = None
+    governs: str | None = None
 
 
 NOT_GOVERNED = Environment(state="not governed")
@@ -328,7 +351,7 @@ class MasterStatus(msgspec.Struct, frozen=True):
         schema_version: 1.
         generated_at: When this file was written, UTC.
         checked_at: When the workflows were last checked, UTC; older than `generated_at` after a skipped cycle.
-        valid_until: When the next report is overdue, UTC; after it, this report may be out of date.
+        valid_until: When the verdicts are out of date, UTC; a skipped cycle does not renew it.
         cycle: The cycle that wrote it.
         host: The host.
         summary: Counts.
@@ -338,6 +361,10 @@ class MasterStatus(msgspec.Struct, frozen=True):
         problems: Folders and files that could not be checked, as text.
         plan: The download plan; null when nothing was found for the models missing now.
         start_problems: Faults of the configuration on which ComfyUI exits at its start.
+        unread_folders: Places with workflows that could not be looked at.
+        comfyui: The ComfyUI that the report is about; null in reports of older versions.
+        watched_until: When the next cycle is overdue, UTC: after it, the watch has stopped. A skipped cycle renews it.
+            Null in reports of older versions.
     """
 
     generated_at: str
@@ -353,3 +380,16 @@ class MasterStatus(msgspec.Struct, frozen=True):
     schema_version: Literal[1] = 1
     plan: PlanSummary | None = None
     start_problems: tuple[StartProblem, ...] = ()
+    unread_folders: tuple[UnreadFolder, ...] = ()
+    comfyui: ComfyUIIdentity | None = None
+    watched_until: str | None = None
+
+    def check_ranges(self) -> None:
+        """Check the times that are compared with the clock.
+
+        Raises:
+            ValueError: One of them is no time.
+        """
+        for text in (self.valid_until, self.checked_at, self.watched_until):
+            if text is not None:
+                parse_utc(text)

@@ -17,12 +17,13 @@ from comfywatchman.comfyui.references.input_files import InputFile, find_require
 from comfywatchman.comfyui.references.missing_names import find_missing_names
 from comfywatchman.comfyui.references.reference import Reference
 from comfywatchman.comfyui.validation.prompt import PromptNode, build_prompt
+from comfywatchman.comfyui.workflow.budget import ReadingBudget
 from comfywatchman.comfyui.workflow.document import DeclaredModel, WorkflowNode
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from comfywatchman.readiness.status import FileProblem
 from comfywatchman.sources.urls import find_urls
 
-READER_VERSION: Final = 10
+READER_VERSION: Final = 18
 """Raise this when the reading of workflows changes, so that stored facts of older versions are read again."""
 
 # A note can contain any number of links; the search would look at only a few of them.
@@ -75,10 +76,12 @@ class WorkflowFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     failure: FileProblem | None = None
 
 
-def read_workflow_facts(content: bytes, *, container: str, table: LoaderTable) -> WorkflowFacts:
+def read_workflow_facts(
+    content: bytes, *, container: str, table: LoaderTable, budget: ReadingBudget | None = None
+) -> WorkflowFacts:
     """Read a workflow's text; an unreadable one gives facts with a `failure`, never an exception."""
     try:
-        workflow = read_workflow(content, container=container, table=table)
+        workflow = read_workflow(content, container=container, table=table, budget=budget)
     except Failure as failure:
         return build_failed_facts(container, failure)
     references = find_references(workflow, table)

@@ -11,8 +11,9 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpResponse, HttpSession
+from comfywatchman.base.json_values import as_list
 from comfywatchman.sources.identifiers import parse_sha256
-from comfywatchman.sources.site_responses import convert_entries, convert_or_none, read_content
+from comfywatchman.sources.site_responses import convert_fields, read_content
 
 _SITE: Final = "CivArchive"
 
@@ -58,10 +59,12 @@ class CivArchive:
         self._base_url = base_url.rstrip("/")
 
     def find_by_sha256(self, digest: str) -> ArchivedVersion | None:
-        """Return the version with the file that has a hash, and only that file; None when the archive has none.
+        """Return the version with the files that have a hash, and only those; None when the archive has none.
+
+        A version without files means that the archive knows the hash, but shows no file that has it.
 
         Raises:
-            Failure: The request failed, so nothing is known.
+            Failure: The request failed, or the files could not be read, so nothing is known.
         """
         sha256 = parse_sha256(digest)
         if sha256 is None:
@@ -70,30 +73,36 @@ class CivArchive:
         content = read_content(response, _SITE)
         if content is None:
             return None
-        version = _parse_version(content, response)
-        matching = tuple(file for file in version.files if parse_sha256(file.sha256) == sha256)
-        return msgspec.structs.replace(version, files=matching) if matching else None
-
-
-def _parse_version(content: Any, response: HttpResponse) -> ArchivedVersion:
-    """Parse a version, which is the response itself or the member `version` of a model."""
-    if isinstance(content, dict):
-        nested = content.get("version")
-        body = nested if isinstance(nested, dict) else content
-        # The files are converted one by one, so that a malformed one does not hide the others.
-        version = convert_or_none({**body, "files": []}, ArchivedVersion)
+        body = _get_version(content)
+        version = convert_fields({**body, "files": []}, ArchivedVersion)
         entries = body.get("files")
-        if version is not None and isinstance(entries, list):
-            parsed = (_parse_file(entry) for entry in entries)
-            files = tuple(file for file in parsed if file is not None)
-            return msgspec.structs.replace(version, files=files)
-    raise Failure("http-body", f"{response.url} did not respond as {_SITE} does.")
+        if version is None or not isinstance(entries, list):
+            raise _unexpected_response_failure(response)
+        # The files are converted one by one, so that an unreadable one does not hide the others.
+        files = [_parse_file(entry) for entry in entries]
+        matching = tuple(file for file in files if file is not None and parse_sha256(file.sha256) == sha256)
+        if not matching and any(file is None or parse_sha256(file.sha256) is None for file in files):
+            raise _unexpected_response_failure(response)
+        return msgspec.structs.replace(version, files=matching)
+
+
+def _get_version(content: Any) -> dict[str, Any]:
+    """Return the version in a response, which is the response itself or the member `version` of a model."""
+    if not isinstance(content, dict):
+        return {}
+    nested = content.get("version")
+    return nested if isinstance(nested, dict) else content
 
 
 def _parse_file(entry: Any) -> ArchivedFile | None:
     if not isinstance(entry, dict):
         return None
-    file = convert_or_none({**entry, "mirrors": []}, ArchivedFile)
+    file = convert_fields({**entry, "mirrors": []}, ArchivedFile)
     if file is None:
         return None
-    return msgspec.structs.replace(file, mirrors=convert_entries(entry.get("mirrors"), Mirror))
+    mirrors = [convert_fields(mirror, Mirror) for mirror in as_list(entry.get("mirrors"))]
+    return msgspec.structs.replace(file, mirrors=tuple(mirror for mirror in mirrors if mirror is not None))
+
+
+def _unexpected_response_failure(response: HttpResponse) -> Failure:
+    return Failure("http-body", f"{response.url} did not respond as {_SITE} does.")

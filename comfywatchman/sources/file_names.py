@@ -101,6 +101,12 @@ def is_precision(token: str) -> bool:
     return _WHOLE_PRECISION.fullmatch(token) is not None
 
 
+def find_precision(name: str) -> str | None:
+    """Return the precision or quantisation in a file name; None unless there is exactly one."""
+    precisions = [token for token in tokenize(name) if is_precision(token)]
+    return precisions[0] if len(precisions) == 1 else None
+
+
 def is_precision_variant(wanted: str, offered: str) -> bool:
     """Return whether two names differ in exactly one token, which is a precision in both."""
     mine, theirs = tokenize(wanted), tokenize(offered)
@@ -164,6 +170,24 @@ def build_search_terms(name: str) -> tuple[str, ...]:
             # The site ignores case.
             terms.setdefault(term.lower(), term)
     return tuple(terms.values())
+
+
+def may_belong_to(name: str, model_name: str) -> bool:
+    """Return whether a file may belong to a model, whose site names most files `model_version`. Only a hint.
+
+    Args:
+        name: The file.
+        model_name: The name of the model on its site, without any file name.
+    """
+    model, stem = _squeeze(model_name), _squeeze(_stem(name))
+    first_part = _squeeze(_stem(name).split("_", 1)[0])
+    return (len(model) > _MIN_TERM_CHARS and model in stem) or (
+        len(first_part) >= _MIN_TERM_CHARS and first_part in model
+    )
+
+
+def _squeeze(text: str) -> str:
+    return "".join(char for char in text.lower() if char.isalnum())
 
 
 def _stem(name: str) -> str:

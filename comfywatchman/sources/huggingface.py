@@ -6,7 +6,7 @@ Hugging Face can search neither file names nor hashes. Downloads are pinned to t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
@@ -14,14 +14,14 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import REDIRECT_STATUSES, HttpResponse, HttpSession
-from comfywatchman.sources.identifiers import parse_commit, parse_sha256, parse_size, read_linked_sha256
+from comfywatchman.sources.identifiers import parse_commit, parse_etag, parse_sha256, parse_size, read_linked_sha256
 from comfywatchman.sources.site_responses import (
     FORBIDDEN,
     NOT_FOUND,
     OK,
     UNAUTHORIZED,
     build_api_failure,
-    convert_entries,
+    convert_fields,
 )
 from comfywatchman.sources.urls import HuggingFaceFile, build_hugging_face_url, is_hugging_face_file
 
@@ -32,10 +32,11 @@ _RATE_LIMIT_RESET: Final = re.compile(r"(?:^|;)\s*t=(\d{1,6})(?=$|[;,\s])")
 _DISABLED: Final = "access to this resource is disabled"
 
 
-class RepoSummary(msgspec.Struct, frozen=True):
-    """A repository in the results of a search."""
+class RepoSummary(msgspec.Struct, frozen=True, rename="camel"):
+    """A repository in the results of a search; `model_id` repeats its id."""
 
-    id: str
+    id: str = ""
+    model_id: str = ""
     tags: tuple[str, ...] = ()
 
 
@@ -51,7 +52,7 @@ class TreeFile(msgspec.Struct, frozen=True):
 
     path: str
     type: str = "file"
-    oid: str = ""
+    oid: str | None = None
     size: int | None = None
     lfs: LfsPointer | None = None
 
@@ -59,6 +60,34 @@ class TreeFile(msgspec.Struct, frozen=True):
     def sha256(self) -> str | None:
         """Return the SHA-256 of the content; None for small files, which have a git hash only."""
         return parse_sha256(self.lfs.oid) if self.lfs is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class RepoSearchResult:
+    """The result of a search for repositories.
+
+    Attributes:
+        repos: In the order of the site.
+        unreadable: Number of entries that could not be read.
+    """
+
+    repos: tuple[RepoSummary, ...]
+    unreadable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RepoFiles:
+    """All files of a repository at one revision.
+
+    Attributes:
+        files: Those that could be read.
+        unreadable: Number of entries that could not be read, each of which may be any file.
+        is_complete: False when the repository has more files than were read.
+    """
+
+    files: tuple[TreeFile, ...]
+    unreadable: int = 0
+    is_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +100,7 @@ class RemoteFile:
         path: Below the repository's root.
         size: In bytes; None when the response does not give it.
         sha256: Lower-case hex; None for a small file, which has a git hash only.
+        unreadable: Names of headers that could not be read.
     """
 
     repo: str
@@ -78,6 +108,7 @@ class RemoteFile:
     path: str
     size: int | None
     sha256: str | None
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +149,7 @@ class HuggingFace:
         self._token = token
         self.base_url = base_url.rstrip("/")
 
-    def search_repos(self, query: str, *, limit: int = 20) -> tuple[RepoSummary, ...]:
+    def search_repos(self, query: str, *, limit: int = 20) -> RepoSearchResult:
         """Return repositories whose id contains a text; file names are not searched.
 
         Raises:
@@ -126,30 +157,45 @@ class HuggingFace:
         """
         query_text = urlencode({"search": query, "limit": limit})
         response = self._get(f"{self.base_url}/api/models?{query_text}")
-        return convert_entries(_parse_list(response), RepoSummary)
+        repos = []
+        unreadable = 0
+        for entry in _parse_list(response):
+            repo = convert_fields(entry, RepoSummary)
+            repo_id = (repo.id or repo.model_id) if repo is not None else ""
+            if repo is None or not repo_id:
+                unreadable += 1
+            else:
+                repos.append(msgspec.structs.replace(repo, id=repo_id))
+        return RepoSearchResult(tuple(repos), unreadable)
 
-    def list_files(self, repo: str, *, revision: str = "main") -> tuple[TreeFile, ...] | HubNotFound | GatedRepo:
-        """Return all files of a repository with size and hash.
+    def list_files(self, repo: str, *, revision: str = "main") -> RepoFiles | HubNotFound | GatedRepo:
+        """Return the files of a repository with size and hash, up to the page limit.
 
         Raises:
-            Failure: A request failed, or the list has too many pages.
+            Failure: A request failed.
         """
         if not is_hugging_face_file(HuggingFaceFile(repo, revision, "x")):
             return HubNotFound("address", f"{repo!r} is not a valid repository name.")
         tree = f"{self.base_url}/api/models/{repo}/tree/{quote(revision, safe='')}"
         url = f"{tree}?recursive=true&expand=true"
         files: list[TreeFile] = []
+        unreadable = 0
         for _ in range(_MAX_TREE_PAGES):
             response = self._get(url)
             if response.status != OK:
                 return _classify_absence(response, repo)
-            entries = convert_entries(_parse_list(response), TreeFile)
-            files.extend(entry for entry in entries if entry.type == "file")
+            for entry in _parse_list(response):
+                file = convert_fields(entry, TreeFile)
+                if file is None or not file.path:
+                    unreadable += 1
+                # Of an unknown type it is taken for a file, since folders are of no use here.
+                elif file.type != "directory":
+                    files.append(file)
             next_url = self._find_next_page(response, url)
             if next_url is None:
-                return tuple(files)
+                return RepoFiles(tuple(files), unreadable)
             url = next_url
-        raise Failure("http-body", f"{_SITE} lists more than {_MAX_TREE_PAGES} pages of files of {repo}.")
+        return RepoFiles(tuple(files), unreadable, is_complete=False)
 
     def head_file(self, repo: str, revision: str, path: str) -> RemoteFile | HubNotFound | GatedRepo:
         """Return a file's commit, size and SHA-256 from its headers, without its content.
@@ -173,13 +219,21 @@ class HuggingFace:
         if not size and response.status == OK:
             # The length of a redirect is that of its own body.
             size = response.headers.get("content-length")
-        return RemoteFile(
+        remote = RemoteFile(
             repo=repo,
             commit=commit,
             path=path,
             size=parse_size(size),
             sha256=read_linked_sha256(response.headers),
         )
+        unreadable = []
+        if size and remote.size is None:
+            unreadable.append("x-linked-size")
+        # The tag of a small file is its git hash.
+        tag = parse_etag(response.headers.get("x-linked-etag", ""))
+        if tag and remote.sha256 is None and parse_commit(tag) is None:
+            unreadable.append("x-linked-etag")
+        return replace(remote, unreadable=tuple(unreadable))
 
     def _get(self, url: str) -> HttpResponse:
         return self._session.get(url, token=self._token, redirects="origin")

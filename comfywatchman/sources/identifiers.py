@@ -30,5 +30,9 @@ def parse_size(text: str | None) -> int | None:
 
 def read_linked_sha256(headers: Mapping[str, str]) -> str | None:
     """Return the SHA-256 in Hugging Face's `X-Linked-Etag` header; None for small files, which have a git hash."""
-    tag = headers.get("x-linked-etag", "").strip()
-    return parse_sha256(tag.removeprefix("W/").strip('"'))
+    return parse_sha256(parse_etag(headers.get("x-linked-etag", "")))
+
+
+def parse_etag(header: str) -> str:
+    """Return the tag in an `ETag` header, without its quotes and its mark as weak."""
+    return header.strip().removeprefix("W/").strip('"')

@@ -27,6 +27,12 @@ _MODEL_PAGE_PATH: Final = re.compile(r"/models/([1-9][0-9]{0,17})(?:/[A-Za-z0-9%
 _CIVITAI_CHOICES: Final = frozenset({"type", "format", "size", "fp", "quantType"})
 _CIVITAI_IDS: Final = frozenset({"fileId", "modelVersionId"})
 _PUBLIC_PARAMETERS: Final = _CIVITAI_CHOICES | _CIVITAI_IDS | {"download"}
+# Civitai's identifiers (AIR): `urn:air:sdxl:lora:civitai:328553@368189`; the version and a format may be missing.
+_AIR: Final = re.compile(
+    r"urn:air:[a-z0-9_-]{1,40}:[a-z0-9_-]{1,40}:civitai:([1-9][0-9]{0,17})(?:@([1-9][0-9]{0,17}))?(?:\.[a-z]{1,20})?",
+    re.IGNORECASE,
+)
+_AIR_START: Final = re.compile(r"urn:air:[a-z0-9_:@.-]+", re.IGNORECASE)
 _FILE_ROUTES: Final = frozenset({"resolve", "blob", "raw"})
 _MIN_FILE_SEGMENTS: Final = 6
 
@@ -59,7 +65,7 @@ HubAddress = HuggingFaceFile | CivitaiAddress
 
 
 def parse_hub_url(url: str, *, extra_hosts: frozenset[str] = NO_HOSTS) -> HubAddress | None:
-    """Parse a foreign URL; None for anything but a model file on a known host.
+    """Parse a foreign URL or AIR identifier; None for anything but a model file on a known host.
 
     Parameters that choose among a version's files or ask for a download are dropped; a URL with any other is refused.
 
@@ -68,6 +74,9 @@ def parse_hub_url(url: str, *, extra_hosts: frozenset[str] = NO_HOSTS) -> HubAdd
         extra_hosts: Further hosts with their port (`127.0.0.1:8080`), which may also use http: test servers and
             mirrors from the configuration.
     """
+    air = _AIR.fullmatch(url)
+    if air is not None:
+        return CivitaiAddress(int(air[1]), int(air[2]) if air[2] else None)
     parts = _split_strictly(url, extra_hosts)
     if parts is None:
         return None
@@ -113,6 +122,15 @@ def build_hugging_face_url(base_url: str, file: HuggingFaceFile) -> str:
     if not is_hugging_face_file(file):
         raise ValueError(f"not a file of Hugging Face: {file!r}")
     return f"{base_url.rstrip('/')}/{file.repo}/resolve/{quote(file.revision, safe='')}/{quote(file.path)}"
+
+
+def build_hugging_face_page_url(base_url: str, file: HuggingFaceFile) -> str:
+    """Return the URL of a file's page, for people.
+
+    Raises:
+        ValueError: See `build_hugging_face_url`.
+    """
+    return build_hugging_face_url(base_url, file).replace(f"/{file.repo}/resolve/", f"/{file.repo}/blob/", 1)
 
 
 def build_civitai_url(base_url: str, version_id: int, file_id: int | None = None) -> str:
@@ -167,8 +185,9 @@ def strip_secrets(url: str) -> str:
 
 
 def find_urls(text: str) -> tuple[str, ...]:
-    """Return the http URLs in a text (a note of a workflow), in order, without surrounding Markdown."""
-    return tuple(dict.fromkeys(_iterate_urls(text)))[:_MAX_URLS]
+    """Return the http URLs in a text (a note of a workflow), without surrounding Markdown, then the AIR identifiers."""
+    identifiers = (match.group().rstrip(_PUNCTUATION) for match in _AIR_START.finditer(text))
+    return tuple(dict.fromkeys((*_iterate_urls(text), *identifiers)))[:_MAX_URLS]
 
 
 def _iterate_urls(text: str) -> Iterator[str]:

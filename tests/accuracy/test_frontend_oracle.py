@@ -55,6 +55,7 @@ def test_the_installed_templates_are_those_that_the_oracle_was_made_with() -> No
     assert f"{PACKAGE}=={version(PACKAGE)}" == oracle()["templates_package"]
 
 
+@pytest.mark.slow
 def test_references_equal_what_the_official_frontend_sends(capsys: pytest.CaptureFixture[str]) -> None:
     known = oracle()
     listed = frozenset(known["classes"])
@@ -79,6 +80,7 @@ def test_references_equal_what_the_official_frontend_sends(capsys: pytest.Captur
     assert (precision, recall, right, left_out) == (1.0, 1.0, 471, 2)
 
 
+@pytest.mark.slow
 def test_every_template_is_read_without_a_guess() -> None:
     table = load_builtin_table()
     problems = set()
@@ -92,6 +94,7 @@ def test_every_template_is_read_without_a_guess() -> None:
     assert guessed == []
 
 
+@pytest.mark.slow
 def test_every_declared_model_is_found_where_the_author_says(capsys: pytest.CaptureFixture[str]) -> None:
     table = load_builtin_table()
     declared = 0
@@ -108,6 +111,7 @@ def test_every_declared_model_is_found_where_the_author_says(capsys: pytest.Capt
     assert absent == [("image_mage_flow_turbo_t2i_int8.json", "mage_flow_int8_convrot.safetensors", "diffusion_models")]
 
 
+@pytest.mark.slow
 def test_reading_is_fast(capsys: pytest.CaptureFixture[str]) -> None:
     table = load_builtin_table()
     files = list(template_files().values())
@@ -116,5 +120,5 @@ def test_reading_is_fast(capsys: pytest.CaptureFixture[str]) -> None:
         find_references(read_workflow(content, table=table), table)
     seconds = time.process_time() - start
     show(capsys, f"{len(files) / seconds:,.0f} files of {sum(map(len, files)) / len(files):,.0f} bytes per CPU second")
-    # A tenth of what is measured, so that a busy machine does not fail it.
-    assert len(files) / seconds > 300
+    # Far below what is measured: coverage, other load and slow cores must not fail it, a quadratic step must.
+    assert len(files) / seconds > 20

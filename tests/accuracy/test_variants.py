@@ -41,6 +41,7 @@ def reread(raw: object) -> Named:
     return named(read(json.dumps(raw).encode()))
 
 
+@pytest.mark.slow
 def test_the_servers_format_names_what_the_editors_format_names_on_active_nodes() -> None:
     for content in template_files().values():
         workflow = read(content)

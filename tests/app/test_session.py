@@ -35,6 +35,19 @@ def test_configured_folder_without_comfyui_is_a_failure(host: Host) -> None:
     assert raised.value.code == "comfyui-not-found"
 
 
+def test_configured_folder_on_a_disk_that_is_not_mounted_is_named(host: Host) -> None:
+    link = host.folder / "far"
+    link.symlink_to("/nowhere/at/all")
+    for root in (link, link / "ComfyUI"):
+        with pytest.raises(Failure) as raised:
+            session(host, f'[comfyui]\nroot = "{root}"\n').installation()
+        assert raised.value.code == "comfyui-not-found"
+        assert raised.value.hint == (
+            f"{link} could not be looked at. Mount the disk of /nowhere/at/all, where this link leads, or point the "
+            "link elsewhere."
+        )
+
+
 def test_sample_host_is_offered_without_a_comfyui(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(host.folder / "nobody"))
     for is_built in (False, True):
@@ -43,6 +56,19 @@ def test_sample_host_is_offered_without_a_comfyui(host: Host, monkeypatch: pytes
         with pytest.raises(Failure) as raised:
             session(host).require_installation("to look at")
         assert ("sample host" in (raised.value.hint or "")) == is_built
+
+
+def test_steps_of_the_sample_host_name_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The session has no ComfyUI: neither in the home of the user nor in the current folder.
+    monkeypatch.setenv("HOME", str(host.home))
+    monkeypatch.chdir(host.home)
+    here = session(host)
+    assert here.report_program() == here.program()
+    sample = host.home / "state" / "sample" / "ComfyUI"
+    sample.mkdir(parents=True)
+    assert here.report_program() == (*here.program(), "--comfyui", str(sample))
+    named = session(host, comfyui=host.comfyui)
+    assert named.report_program() == named.program()
 
 
 def test_installation_has_the_configured_folders(host: Host) -> None:
@@ -75,3 +101,9 @@ def test_arguments_name_home_configuration_and_comfyui(host: Host) -> None:
     assert here.arguments(found) == named
     assert here.arguments(None) == named[:4]
     assert own_command()[1:] == ("-m", "comfywatchman")
+
+
+def test_gov_command_has_the_options_of_the_call() -> None:
+    here = Session(None, None, Path("/a b"), Path("/root"))
+    assert here.format_gov_command("init", "--adopt") == "gov --root /root --comfyui '/a b' init --adopt"
+    assert Session(None, None).format_gov_command("init") == "gov init"

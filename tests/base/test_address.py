@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfywatchman.base.address import Address, parse_address, printable_url
+from comfywatchman.base.address import Address, has_password, mask_password, parse_address, printable_url
 from comfywatchman.base.errors import Failure
 
 
@@ -51,3 +51,32 @@ def test_printable_url_has_no_secrets() -> None:
     assert printable_url("https://u:p@h:1/a/b?q=1#f") == "https://h:1/a/b"
     assert printable_url("http://[broken") == "an invalid address"
     assert printable_url("http://h/\x1b") == r"'http://h/\x1b'"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://user:secret@host/path", "https://***@host/path"),
+        ("https://user:p@ss@host", "https://***@host"),
+        ("https://host/a@b", "https://host/a@b"),
+        ("somebody@host", "somebody@host"),
+        ("", ""),
+    ],
+)
+def test_password_of_a_url_is_masked(text: str, shown: str) -> None:
+    assert mask_password(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("postgresql://ann:secret@db/jobs", True),
+        ("https://ann:p@ss@host", True),
+        ("postgresql://ann@db/jobs", False),
+        ("https://host:80/a:b@c", False),
+        ("ann:secret@db", False),
+        ("", False),
+    ],
+)
+def test_url_with_a_password_is_recognised(text: str, expected: bool) -> None:  # noqa: FBT001 - the expectation
+    assert has_password(text) is expected

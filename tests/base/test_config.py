@@ -136,9 +136,9 @@ def test_long_variable_wins_over_the_shorthand(host: Host) -> None:
     [
         ("COMFYUI__URL", "http://host:1", "http://host:1"),
         ("COMFYUI__URL", "", ""),
-        ("COMFYUI__URL", "8188", "8188"),
-        ("COMFYUI__URL", "true", "true"),
-        ("COMFYUI__URL", "[1]", "[1]"),
+        ("LLM__MODEL", "8188", "8188"),
+        ("LLM__MODEL", "true", "true"),
+        ("LLM__MODEL", "[1]", "[1]"),
         ("COMFYUI__ROOT", "2024", "{current}/2024"),
         ("COMFYUI__ROOT", "~/ComfyUI", "{home}/ComfyUI"),
         ("COMFYUI__ROOT", "~", "{home}"),
@@ -259,13 +259,14 @@ def test_wrong_value_is_refused_with_key_and_file(host: Host, text: str) -> None
         ("[search]\nparallel = 17", "it must be a whole number of at least 1 and at most 16."),
         ('[schedule]\ngpu_policy = "some"', "it must be one of 'all', 'any', 'index'."),
         ("[workflows]\nmedia = 1", "it must be true or false."),
-        ("[comfyui]\nurl = 8188", "it must be a text in quotes."),
+        ("[llm]\nmodel = 8188", "it must be a string in quotes."),
+        ('[comfyui]\nurl = "localhost:8188"', 'it must be an address such as "http://127.0.0.1:8188", which begins'),
         ("[comfyui]\nroot = 5", "it must be a path in quotes."),
         ('[comfyui]\nextra_model_paths = "one.yaml"', 'it must be a list of paths such as ["/one", "/two"].'),
-        ('[downloads]\nhosts = "x"', 'it must be a list of texts such as ["one", "two"].'),
+        ('[downloads]\nhosts = "x"', 'it must be a list of strings such as ["one", "two"].'),
         ('[search]\nbackend_order = ["google"]', "each one of 'civarchive', 'civitai', 'huggingface', 'qwen'."),
         ("[workflows]\nroots = [5]", 'such as ["~/workflows"], or of tables such as {path = "~/workflows", label ='),
-        ("[secrets]\nhf_token = 5", "is '********': it must be a text in quotes."),
+        ("[secrets]\nhf_token = 5", "is '********': it must be a string in quotes."),
     ],
 )
 def test_message_describes_the_expected_value(host: Host, text: str, words: str) -> None:
@@ -313,6 +314,7 @@ def test_path_that_cannot_be_examined_is_unreadable(host: Host) -> None:
     assert host.refuse(XDG_CONFIG_HOME="/" + "y" * 300).code == "config-unreadable"
 
 
+@pytest.mark.slow
 def test_deleted_current_folder_is_unreadable(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     code = """
@@ -339,6 +341,20 @@ def test_exposed_secret_is_refused(host: Host, mode: int) -> None:
     assert CANARY not in str(failure)
     path.chmod(0o600)
     assert host.load().settings.secrets.hf_token == CANARY
+
+
+def test_exposed_password_in_the_url_of_a_database_is_refused(host: Host) -> None:
+    path = host.current_config(f'[jobs]\ndatabase = "postgresql+psycopg://ann:{CANARY}@db/jobs"\n')
+    path.chmod(0o644)
+    failure = host.refuse()
+    assert failure.code == "config-secret-exposed"
+    assert CANARY not in str(failure)
+    path.chmod(0o600)
+    assert CANARY in host.load().settings.jobs.database
+    assert CANARY not in str(list(host.load().rows()))
+    path.write_text('[jobs]\ndatabase = "postgresql+psycopg://ann@db/jobs"\n')
+    path.chmod(0o644)
+    assert host.load().settings.jobs.database == "postgresql+psycopg://ann@db/jobs"
 
 
 def test_empty_secret_may_be_in_a_readable_file(host: Host) -> None:
@@ -470,3 +486,31 @@ def test_comfyui_gets_gpu_and_network_variables_but_no_keys() -> None:
     usual = {"CUDA_VISIBLE_DEVICES": "1", "https_proxy": "http://proxy:3128", "TERM": "xterm"}
     assert config.comfyui_variables(environment=environment) == usual
     assert config.comfyui_variables(["MINE"], environment) == {**usual, "MINE": "yes"}
+
+
+def test_active_environment_is_that_of_the_shell() -> None:
+    assert config.active_environment({"VIRTUAL_ENV": "/venv", "CONDA_PREFIX": "/conda"}) == "/venv"
+    assert config.active_environment({"CONDA_PREFIX": "/conda"}) == "/conda"
+    assert config.active_environment({}) == ""
+
+
+def test_token_of_hf_auth_login_is_used_unless_another_is_set(tmp_path: Path) -> None:
+    path = tmp_path / ".cache" / "huggingface" / "token"
+    path.parent.mkdir(parents=True)
+    path.write_text("hf_stored\n")
+    home = {"HOME": str(tmp_path)}
+
+    def token(**variables: str) -> str:
+        return load(folder=tmp_path, environment={**home, **variables}).settings.secrets.hf_token
+
+    stored = load(folder=tmp_path, environment=home)
+    assert token() == "hf_stored"
+    assert stored.origins["secrets.hf_token"].label == str(path)
+    assert "hf_stored" not in str(list(stored.rows()))
+    assert token(HF_TOKEN="hf_named") == "hf_named"  # noqa: S106 - of this test
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("hf_elsewhere")
+    assert token(HF_TOKEN_PATH=str(elsewhere)) == "hf_elsewhere"
+    for content in (b"", b"two\nlines", b"\xff", b"x" * 1000):
+        path.write_bytes(content)
+        assert not token()

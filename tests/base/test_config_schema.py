@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from comfywatchman.base.config_schema import ConfigOrigin, ConfigSchema, describe_value_type, expand_user
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.settings import PathText, Secret
+from comfywatchman.base.settings import PathText, Secret, UrlText
 
 
 class Cup(msgspec.Struct, frozen=True):
@@ -22,6 +22,7 @@ class TeaSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folder: PathText = ""
     key: Secret = ""
     cups: tuple[Cup, ...] = ()
+    shop: UrlText = ""
 
 
 class TeaSettings(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ def refuse(text: str) -> Failure:
 
 
 def test_keys_have_their_section_in_front() -> None:
-    assert list(SCHEMA.keys) == ["tea.minutes", "tea.folder", "tea.key", "tea.cups"]
+    assert list(SCHEMA.keys) == ["tea.minutes", "tea.folder", "tea.key", "tea.cups", "tea.shop"]
     assert [key for key in SCHEMA.keys if SCHEMA.is_secret(key)] == ["tea.key"]
 
 
@@ -112,12 +113,26 @@ def test_home_folder_of_an_unknown_user_is_refused() -> None:
         expand_user("~no-such-user-here/x", {"HOME": "/home/me"})
 
 
+@pytest.mark.parametrize("address", ["localhost:8188", "127.0.0.1", "ftp://shop", "http://", "http:///x", "http:shop"])
+def test_address_without_scheme_or_host_is_refused(address: str) -> None:
+    with pytest.raises(Failure, match=r'must be an address such as "http://127\.0\.0\.1:8188"'):
+        build({"tea.shop": address})
+
+
+@pytest.mark.parametrize(
+    "address", ["", "http://shop", "https://shop:8188/a?b=c", "http://[::1]:8188", "http://a:b@shop/"]
+)
+def test_address_may_be_empty_or_a_url(address: str) -> None:
+    assert build({"tea.shop": address}).tea.shop == address
+
+
 @pytest.mark.parametrize(
     ("annotation", "text"),
     [
         (bool, "true or false"),
-        (str, "a text in quotes"),
+        (str, "a string in quotes"),
         (PathText, "a path in quotes"),
+        (UrlText, 'an address such as "http://127.0.0.1:8188", which begins with http:// or https://'),
         (int, "a whole number"),
         (Annotated[float, Meta(gt=0)], "a number of more than 0"),
         (Annotated[int, Meta(ge=1, le=16)], "a whole number of at least 1 and at most 16"),
@@ -126,7 +141,7 @@ def test_home_folder_of_an_unknown_user_is_refused() -> None:
         (Literal["a", "b"], "one of 'a', 'b'"),
         (tuple[Literal["a", "b"], ...], "a list, each one of 'a', 'b'"),
         (tuple[PathText, ...], 'a list of paths such as ["/one", "/two"]'),
-        (tuple[str, ...], 'a list of texts such as ["one", "two"]'),
+        (tuple[str, ...], 'a list of strings such as ["one", "two"]'),
     ],
 )
 def test_each_type_is_described(annotation: Any, text: str) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
-import msgspec
 import orjson
 import pytest
 from hypothesis import given
@@ -16,13 +16,11 @@ from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import (
-    CorruptFile,
+    add_missing_lines,
     delete_temporary_files,
     is_folder,
     printable_path,
     read_regular,
-    read_state,
-    set_aside,
     to_json,
     to_nfc,
     write_atomic,
@@ -30,16 +28,10 @@ from comfywatchman.base.files import (
 )
 from tests.children import KILLED, in_child
 
-
-class Shape(msgspec.Struct, frozen=True):
-    """A state file of these tests."""
-
-    count: int
-
-
 WRITE = """
 import sys
 from pathlib import Path
+from typing import Literal
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import write_atomic
 try:
@@ -115,10 +107,12 @@ def test_missing_folder_has_no_unfinished_files(tmp_path: Path) -> None:
     assert delete_temporary_files(tmp_path / "absent") == 0
 
 
+@pytest.mark.slow
 def test_concurrent_writers_and_cleanups_never_fail(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
+from typing import Literal
 from comfywatchman.base.files import write_atomic, delete_temporary_files
 for number in range(60):
     write_atomic(Path(sys.argv[1]) / "state.json", b"%d" % number)
@@ -154,6 +148,7 @@ def test_unchanged_file_is_not_written_again(tmp_path: Path) -> None:
     assert target.read_bytes() == b"two"
 
 
+@pytest.mark.slow
 def test_fifo_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(Failure) as caught:
@@ -207,67 +202,6 @@ def test_endless_file_is_read_up_to_the_limit() -> None:
     assert caught.value.code == "file-too-large"
 
 
-def test_state_is_read_or_none_when_missing(tmp_path: Path) -> None:
-    path = tmp_path / "state.json"
-    assert read_state(path, Shape) is None
-    write_atomic(path, to_json(Shape(3)))
-    assert read_state(path, Shape) == Shape(3)
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b'{"count": "three"}', b"[" * 100_000, b"\xff\xfe", b"null"])
-def test_corrupt_state_is_set_aside(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "state.json"
-    path.write_bytes(content)
-
-    read = read_state(path, Shape)
-
-    assert isinstance(read, CorruptFile)
-    assert read.moved_to == tmp_path / "state.json.damaged-1"
-    assert read.moved_to.read_bytes() == content
-    assert read.reason
-    assert not path.exists()
-
-
-def test_unreadable_state_is_set_aside(tmp_path: Path) -> None:
-    large = tmp_path / "large.json"
-    large.write_bytes(b"x" * 100)
-    folder = tmp_path / "folder.json"
-    folder.mkdir()
-
-    for path in (large, folder):
-        read = read_state(path, Shape, max_bytes=10)
-        assert isinstance(read, CorruptFile)
-        assert read.moved_to is not None
-        assert read.moved_to.exists()
-        assert not path.exists()
-
-
-def test_earlier_corrupt_files_are_never_overwritten(tmp_path: Path) -> None:
-    path = tmp_path / "state.json"
-    (tmp_path / "state.json.damaged-2").symlink_to("nowhere")
-    names = []
-    for content in (b"1", b"2", b"3"):
-        path.write_bytes(content)
-        kept = set_aside(path)
-        assert kept is not None
-        names.append(kept.name)
-    assert names == ["state.json.damaged-1", "state.json.damaged-3", "state.json.damaged-4"]
-    assert (tmp_path / "state.json.damaged-1").read_bytes() == b"1"
-
-
-def test_file_that_cannot_be_renamed_stays(tmp_path: Path) -> None:
-    assert set_aside(tmp_path / "absent") is None
-
-
-def test_file_stays_when_all_names_are_taken(tmp_path: Path) -> None:
-    path = tmp_path / "s"
-    path.write_bytes(b"last")
-    for number in range(1, 1000):
-        (tmp_path / f"s.damaged-{number}").write_bytes(b"")
-    assert set_aside(path) is None
-    assert path.read_bytes() == b"last"
-
-
 @pytest.mark.parametrize(
     ("raw", "shown"),
     [
@@ -288,6 +222,7 @@ def test_printable_path_has_no_invisible_characters(raw: bytes, shown: str) -> N
 
 
 @given(st.binary(max_size=12), st.binary(max_size=12))
+@pytest.mark.slow
 def test_different_paths_have_different_text(one: bytes, other: bytes) -> None:
     assert printable_path(os.fsdecode(one)).isprintable()
     assert (printable_path(os.fsdecode(one)) == printable_path(os.fsdecode(other))) == (one == other)
@@ -309,3 +244,46 @@ def test_path_that_cannot_be_examined_is_not_a_folder(tmp_path: Path) -> None:
     assert is_folder(tmp_path)
     assert not is_folder(tmp_path / "missing")
     assert not is_folder(tmp_path / ("x" * 5000))
+
+
+def test_folder_in_the_place_of_a_file_has_its_own_words(tmp_path: Path) -> None:
+    (tmp_path / "state.json").mkdir()
+    with pytest.raises(Failure) as caught:
+        write_atomic(tmp_path / "state.json", b"{}")
+    assert "A folder is in the place" in (caught.value.hint or "")
+
+
+def test_too_many_open_files_have_their_own_words(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.touch()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(Failure) as read:
+            read_regular(path, max_bytes=10)
+        with pytest.raises(Failure) as written:
+            write_atomic(path, b"x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for caught in (read, written):
+        assert "too many files open" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, b"/a\n/b\n"),
+        (b"", b"/a\n/b\n"),
+        (b"mine \xff", b"mine \xff\n/a\n/b\n"),
+        (b"/b\r\nmine", b"/b\r\nmine\n/a\n"),
+        (b"/b\n/a", b"/b\n/a"),
+    ],
+)
+def test_missing_lines_are_added_once(tmp_path: Path, before: bytes | None, after: bytes) -> None:
+    path = tmp_path / "info" / "exclude"
+    if before is not None:
+        path.parent.mkdir()
+        path.write_bytes(before)
+    for _ in range(2):
+        add_missing_lines(path, ("/a", "/b"), max_bytes=100)
+        assert path.read_bytes() == after

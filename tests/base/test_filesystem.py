@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from comfywatchman.base import filesystem
 from comfywatchman.base.filesystem import (
     can_reflink,
     find_network_filesystem,
+    read_creation_time_ns,
     rename_without_replacing,
     select_network_filesystem,
     sync_filesystem,
@@ -99,3 +102,31 @@ def test_dangling_link_counts_as_taken(tmp_path: Path, folder: int) -> None:
     put(tmp_path / "a")
     with pytest.raises(FileExistsError):
         rename_without_replacing("a", "b", folder=folder)
+
+
+def test_creation_time_survives_changes_and_moves(tmp_path: Path) -> None:
+    before = time.time_ns()
+    folder = tmp_path / "a"
+    folder.mkdir()
+    created = read_creation_time_ns(folder)
+    if created is None:  # this filesystem keeps none
+        return
+    assert abs(created - before) < 10_000_000_000
+    (folder / "b").touch()
+    os.utime(folder, (1, 1))
+    moved = folder.rename(tmp_path / "c")
+    assert read_creation_time_ns(moved) == created
+
+
+def test_creation_time_of_an_absent_file_raises(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_creation_time_ns(tmp_path / "absent")
+
+
+def test_creation_time_is_that_of_coreutils(tmp_path: Path) -> None:
+    told = subprocess.run(["stat", "-c", "%W", str(tmp_path)], capture_output=True, check=True).stdout
+    assert (read_creation_time_ns(tmp_path) or 0) // 1_000_000_000 == int(told)
+
+
+def test_creation_time_is_unknown_where_none_is_kept() -> None:
+    assert read_creation_time_ns(Path("/proc")) is None

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.base.git import is_dirty, read_head, read_origin
+from comfywatchman.base.git import (
+    WorkingTree,
+    is_dirty,
+    list_tracked_files,
+    read_head,
+    read_origin,
+    read_working_tree,
+)
 
 QUIET = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "PATH": os.environ["PATH"]}
 AUTHOR = ("-c", "user.name=A", "-c", "user.email=a@example.org")
@@ -31,7 +38,7 @@ def working_copy(folder: Path, *options: str) -> Path:
 
 
 def dirty(folder: Path) -> bool | None:
-    return is_dirty(folder, timeout_seconds=30)
+    return is_dirty(folder, timeout_seconds=100)
 
 
 @pytest.fixture
@@ -50,11 +57,13 @@ def test_commit_is_read_from_packed_references(pack: Path) -> None:
     assert read_head(pack) == git(pack, "rev-parse", "HEAD")
 
 
+@pytest.mark.slow
 def test_detached_head_is_read(pack: Path) -> None:
     git(pack, "checkout", "-q", "--detach")
     assert read_head(pack) == git(pack, "rev-parse", "HEAD")
 
 
+@pytest.mark.slow
 def test_worktree_has_its_own_head_and_a_shared_origin(pack: Path, tmp_path: Path) -> None:
     git(pack, "remote", "add", "origin", "https://example.org/a/b.git")
     git(pack, "worktree", "add", "-q", "-b", "side", str(tmp_path / "side"))
@@ -68,6 +77,7 @@ def test_worktree_has_its_own_head_and_a_shared_origin(pack: Path, tmp_path: Pat
     assert dirty(tmp_path / "side") is True
 
 
+@pytest.mark.slow
 def test_submodule_is_read_through_its_git_file(pack: Path, tmp_path: Path) -> None:
     outer = working_copy(tmp_path / "outer")
     git(outer, "submodule", "add", "-q", str(pack), "inner")
@@ -122,7 +132,8 @@ def test_folder_without_git_has_no_commit(tmp_path: Path) -> None:
         ("https://github.com/a/b.git", "https://github.com/a/b.git"),
         ("https://user:s3cret@github.com/a/b", "https://github.com/a/b"),
         ("https://s3cret@github.com:8443/a/b?key=s3cret#s3cret", "https://github.com:8443/a/b"),
-        ("ssh://git@github.com/a/b", "ssh://github.com/a/b"),
+        ("ssh://git@github.com/a/b", "ssh://git@github.com/a/b"),
+        ("ssh://me:secret@github.com/a/b", "ssh://github.com/a/b"),
         ("git@github.com:a/b.git", "git@github.com:a/b.git"),
         ("s3cret@github.com:a/b.git", "github.com:a/b.git"),
         ("github.com:a/b.git", "github.com:a/b.git"),
@@ -132,6 +143,7 @@ def test_folder_without_git_has_no_commit(tmp_path: Path) -> None:
         ("", None),
     ],
 )
+@pytest.mark.slow
 def test_origin_has_no_credentials(pack: Path, url: str, shown: str | None) -> None:
     (pack / ".git/config").write_text(f'[remote "origin"]\n\turl = "{url}"\n')
     assert read_origin(pack) == shown
@@ -192,6 +204,7 @@ def test_ignored_file_mode_is_not_a_change(pack: Path) -> None:
     assert dirty(pack) is False
 
 
+@pytest.mark.slow
 def test_hanging_git_gives_none(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "git").write_text("#!/bin/sh\nexec sleep 100\n")
     (tmp_path / "git").chmod(0o755)
@@ -226,6 +239,7 @@ def traces(folder: Path) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_program_configured_by_the_repository_is_not_run(pack: Path, tmp_path: Path) -> None:
     lair = tmp_path / "lair"
     lair.mkdir()
@@ -254,12 +268,12 @@ def test_program_configured_by_the_repository_is_not_run(pack: Path, tmp_path: P
     os.utime(pack / "nodes.py", (1, 1))
     traces(lair)
 
-    subprocess.run(["git", "status"], cwd=pack, env=QUIET, check=False, capture_output=True, timeout=30)
+    subprocess.run(["git", "status"], cwd=pack, env=QUIET, check=False, capture_output=True, timeout=100)
     assert {"PWN-core.fsmonitor", "PWN-post-index-change"} <= traces(lair)
     git(pack, "config", "--unset", "filter.evil.process")
     os.utime(pack / "nodes.py", (2, 2))
-    subprocess.run(["git", "status"], cwd=pack, env=QUIET, check=False, capture_output=True, timeout=30)
-    subprocess.run(["git", "diff"], cwd=pack, env=QUIET, check=False, capture_output=True, timeout=30)
+    subprocess.run(["git", "status"], cwd=pack, env=QUIET, check=False, capture_output=True, timeout=100)
+    subprocess.run(["git", "diff"], cwd=pack, env=QUIET, check=False, capture_output=True, timeout=100)
     assert "PWN-filter.evil.clean" in traces(lair)
 
     for moment in (3, 4):
@@ -272,6 +286,7 @@ def test_program_configured_by_the_repository_is_not_run(pack: Path, tmp_path: P
     assert traces(lair) == set()
 
 
+@pytest.mark.slow
 def test_program_configured_by_a_submodule_is_not_run(pack: Path, tmp_path: Path) -> None:
     outer = working_copy(tmp_path / "outer")
     git(outer, "submodule", "add", "-q", str(pack), "inner")
@@ -279,7 +294,7 @@ def test_program_configured_by_a_submodule_is_not_run(pack: Path, tmp_path: Path
     lair = tmp_path / "lair"
     lair.mkdir()
     git(outer / "inner", "config", "core.fsmonitor", str(evil_program(lair, "fsmonitor")))
-    subprocess.run(["git", "status"], cwd=outer, env=QUIET, check=True, capture_output=True, timeout=30)
+    subprocess.run(["git", "status"], cwd=outer, env=QUIET, check=True, capture_output=True, timeout=100)
     assert traces(lair) == {"PWN-fsmonitor"}
     assert dirty(outer) is False
     assert traces(lair) == set()
@@ -293,3 +308,81 @@ def test_program_named_git_in_the_working_copy_is_not_run(
     monkeypatch.chdir(tmp_path.parent)
     assert dirty(pack) is False
     assert traces(tmp_path) == set()
+
+
+def tree_of(folder: Path) -> WorkingTree:
+    tree = read_working_tree(folder, timeout_seconds=60)
+    assert tree is not None
+    return tree
+
+
+@pytest.mark.slow
+def test_tree_of_an_unchanged_copy_is_that_of_its_commit(pack: Path) -> None:
+    tree = tree_of(pack)
+    assert tree.is_clean
+    assert tree.commit == git(pack, "rev-parse", "HEAD")
+    assert tree.commit_tree == git(pack, "rev-parse", "HEAD^{tree}")
+    assert (tree.changed_files, tree.large_files) == ((), ())
+
+
+@pytest.mark.slow
+def test_tree_of_a_changed_copy_is_the_one_git_would_commit(pack: Path) -> None:
+    (pack / "nodes.py").write_text("NODES = 2\n")
+    (pack / ":(top) *.py").write_text("new")
+    (pack / ".gitignore").write_text("ignored.txt\n")
+    (pack / "ignored.txt").write_text("1")
+    (pack / "sub").mkdir()
+    (pack / "sub" / "new.pyc").write_text("1")
+    before = sorted(path.as_posix() for path in (pack / ".git").rglob("*"))
+    tree = tree_of(pack)
+    assert sorted(path.as_posix() for path in (pack / ".git").rglob("*")) == before
+    assert tree.changed_files == (".gitignore", ":(top) *.py", "nodes.py")
+    git(pack, "add", "--", ".gitignore", "./:(top) *.py", "nodes.py")
+    git(pack, "commit", "-q", "-m", "second")
+    assert tree.tree == git(pack, "rev-parse", "HEAD^{tree}")
+
+
+@pytest.mark.slow
+def test_tree_of_a_deleted_file_and_a_touched_one(pack: Path) -> None:
+    os.utime(pack / "nodes.py", (1, 1))
+    assert tree_of(pack).is_clean
+    (pack / "nodes.py").unlink()
+    assert tree_of(pack).changed_files == ("nodes.py",)
+
+
+@pytest.mark.slow
+def test_large_untracked_file_is_named_and_not_read(pack: Path) -> None:
+    with (pack / "model.bin").open("wb") as stream:
+        stream.truncate(17 << 20)
+    tree = tree_of(pack)
+    assert tree.is_clean
+    assert tree.large_files == ("model.bin",)
+
+
+@pytest.mark.slow
+def test_moved_submodule_is_a_change_and_its_configuration_runs_nothing(pack: Path, tmp_path: Path) -> None:
+    inner = working_copy(tmp_path / "inner")
+    git(pack, "submodule", "--quiet", "add", str(inner), "inner")
+    git(pack, "commit", "-q", "-m", "with a submodule")
+    ran = tmp_path / "ran"
+    git(pack / "inner", "config", "core.fsmonitor", f"touch {ran}; false")
+    (pack / "inner" / "nodes.py").write_text("NODES = 3\n")
+    assert tree_of(pack).is_clean
+    git(pack / "inner", "-c", "core.fsmonitor=false", "commit", "-q", "-a", "-m", "moved")
+    ran.unlink(missing_ok=True)
+    assert tree_of(pack).changed_files == ("inner",)
+    assert not ran.exists()
+
+
+def test_folder_without_a_repository_has_no_tree(tmp_path: Path) -> None:
+    assert read_working_tree(tmp_path, timeout_seconds=100) is None
+
+
+@pytest.mark.slow
+def test_tracked_files_below_a_folder_are_listed(pack: Path) -> None:
+    (pack / "custom_nodes").mkdir()
+    (pack / "custom_nodes" / "kept.py").write_text("")
+    git(pack, "add", "custom_nodes")
+    (pack / "custom_nodes" / "mine.py").write_text("")
+    assert list_tracked_files(pack, "custom_nodes", timeout_seconds=100) == frozenset({"custom_nodes/kept.py"})
+    assert list_tracked_files(pack / "custom_nodes", ".", timeout_seconds=100) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -40,6 +41,7 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
         child.kill()
 
 
+@pytest.mark.slow
 def test_failure_names_the_holder(tmp_path: Path) -> None:
     path = tmp_path / "state" / "cycle.lock"
     with holder(path) as child:
@@ -54,11 +56,12 @@ def test_failure_names_the_holder(tmp_path: Path) -> None:
         assert named.started_ticks > 0
 
 
+@pytest.mark.slow
 def test_killed_holder_releases_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "cycle.lock"
     with holder(path) as child:
         child.send_signal(signal.SIGKILL)
-        child.wait(10)
+        child.wait(60)
         assert not is_held(path)
         with hold_lock(path, command="the next", clock=FakeClock()):
             assert is_held(path)
@@ -68,6 +71,7 @@ def test_killed_holder_releases_the_lock(tmp_path: Path) -> None:
     assert not is_held(path)
 
 
+@pytest.mark.slow
 def test_lock_without_holder_names_another_process(tmp_path: Path) -> None:
     path = tmp_path / "cycle.lock"
     with holder(path):
@@ -92,6 +96,7 @@ def test_exception_releases_the_lock(tmp_path: Path) -> None:
     assert not is_held(path)
 
 
+@pytest.mark.slow
 def test_is_held_does_not_block_a_holder(tmp_path: Path) -> None:
     path = tmp_path / "cycle.lock"
     path.write_bytes(b"")
@@ -112,6 +117,19 @@ def test_is_held_does_not_block_a_holder(tmp_path: Path) -> None:
         asker.join()
 
 
+@pytest.mark.slow
+def test_is_held_that_hangs_does_not_block_a_holder(tmp_path: Path) -> None:
+    path = tmp_path / "cycle.lock"
+    path.write_bytes(b"")
+    probe = os.open(path, os.O_RDONLY)
+    fcntl.flock(probe, fcntl.LOCK_SH)
+    ending = threading.Timer(0.5, os.close, [probe])
+    ending.start()
+    with hold_lock(path, command="x", clock=FakeClock()):
+        assert is_held(path)
+    ending.join()
+
+
 def test_unwritable_lock_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "full.lock").symlink_to("/dev/full")
@@ -122,16 +140,18 @@ def test_unwritable_lock_is_a_failure(tmp_path: Path) -> None:
         assert caught.value.hint
 
 
+@pytest.mark.slow
 def test_waiting_process_gets_the_released_lock(tmp_path: Path) -> None:
     path = tmp_path / "cycle.lock"
     with holder(path) as child:
         ending = threading.Timer(0.2, child.kill)
         ending.start()
         with hold_lock(path, command="the next", clock=SystemClock(), patience_seconds=30.0):
-            assert child.wait(10) == -signal.SIGKILL
+            assert child.wait(60) == -signal.SIGKILL
         ending.join()
 
 
+@pytest.mark.slow
 def test_waiting_ends_after_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "cycle.lock"
     patient = hold_lock(path, command="the next", clock=SystemClock(), patience_seconds=0.1)
@@ -146,5 +166,5 @@ def test_inherited_descriptor_keeps_the_lock(tmp_path: Path) -> None:
     with child:
         assert is_held(path)
         child.kill()
-        child.wait(10)
+        child.wait(60)
         assert not is_held(path)

@@ -15,7 +15,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.process import ChildProcess, ProcessIdentity, end_stray_process, read_process_identity
 from comfywatchman.base.stop import StopEvent
 
-READY = "import signal, sys, time; {before}; open(sys.argv[1], 'w').close(); time.sleep(60)"
+READY = "import signal, sys, time; {before}; open(sys.argv[1], 'w').close(); time.sleep(600)"
 DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 
 
@@ -23,7 +23,7 @@ def python(code: str, *arguments: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", code, *arguments]
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], *, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -67,19 +67,19 @@ def test_child_gets_extra_variables_and_no_secret(monkeypatch: pytest.MonkeyPatc
 
 
 def test_running_child_has_no_status() -> None:
-    with ChildProcess(python("import time; time.sleep(60)")) as child:
+    with ChildProcess(python("import time; time.sleep(600)")) as child:
         assert child.wait(0.01) is None
 
 
 def test_stop_event_ends_the_wait_but_not_the_child() -> None:
-    with ChildProcess(python("import time; time.sleep(60)")) as child, StopEvent() as stop:
+    with ChildProcess(python("import time; time.sleep(600)")) as child, StopEvent() as stop:
         stop.set()
         assert child.wait(60, also=[stop.fileno()]) is None
         assert not gone(child.pid)
 
 
 def test_child_is_ended_with_the_block() -> None:
-    with ChildProcess(python("import time; time.sleep(60)")) as child:
+    with ChildProcess(python("import time; time.sleep(600)")) as child:
         pass
     assert gone(child.pid)
 
@@ -90,16 +90,17 @@ def test_child_is_ended_by_sigterm(ready: Path) -> None:
         assert child.end(grace_seconds=30) == -signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_child_that_ignores_sigterm_is_killed(ready: Path) -> None:
     with ChildProcess(python(READY.format(before=DEAF), str(ready))) as child:
         wait_until(ready.exists)
         began = time.monotonic()
         assert child.end(grace_seconds=0.2) == -signal.SIGKILL
-        assert 0.2 <= time.monotonic() - began < 1
+        assert time.monotonic() - began >= 0.2
 
 
 def test_rest_of_the_group_ends_with_the_child() -> None:
-    code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid)"
+    code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).pid)"
     with ChildProcess(python(code)) as child:
         assert child.wait(30) == 0
         left = int(child.output_tail())
@@ -121,10 +122,11 @@ def stranger(code: str, ready: Path) -> tuple[subprocess.Popen[bytes], ProcessId
 
 
 @pytest.mark.parametrize(("before", "status"), [("pass", -signal.SIGTERM), (DEAF, -signal.SIGKILL)])
+@pytest.mark.slow
 def test_stray_process_is_ended(ready: Path, before: str, status: int) -> None:
     process, identity = stranger(READY.format(before=before), ready)
     assert end_stray_process(identity, grace_seconds=0.2)
-    assert process.wait(10) == status
+    assert process.wait(60) == status
 
 
 def test_process_with_a_reused_pid_is_left_alone(ready: Path) -> None:
@@ -144,13 +146,14 @@ def test_ended_process_is_reported_as_not_running() -> None:
     assert not end_stray_process(ProcessIdentity("boot", process.pid, 1), grace_seconds=0.2)
 
 
+@pytest.mark.slow
 def test_unkillable_child_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process in an uninterruptible wait cannot be made here; one that no signal reaches looks the same."""
-    with ChildProcess(python("import time; time.sleep(60)")) as child:
+    with ChildProcess(python("import time; time.sleep(600)")) as child:
         monkeypatch.setattr(os, "killpg", lambda _group, _number: None)
         began = time.monotonic()
         assert child.end(grace_seconds=0.1) is None
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 30
         monkeypatch.undo()
 
 
@@ -171,6 +174,7 @@ def test_unwritable_log_is_a_failure(tmp_path: Path) -> None:
     assert caught.value.code == "state-unwritable"
 
 
+@pytest.mark.slow
 def test_child_dies_with_its_parent(ready: Path) -> None:
     code = (
         "import sys; from comfywatchman.base.process import ChildProcess\n"

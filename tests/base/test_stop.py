@@ -5,6 +5,8 @@ import signal
 import threading
 import time
 
+import pytest
+
 from comfywatchman.base.stop import StopEvent, wait_for_any
 
 
@@ -22,6 +24,7 @@ def test_event_stays_set_for_all_waiters() -> None:
         assert wait_for_any([stop.fileno()], 60) == {stop.fileno()}
 
 
+@pytest.mark.slow
 def test_event_can_be_set_more_often_than_a_pipe_holds() -> None:
     with StopEvent() as stop:
         for _ in range(70_000):
@@ -35,7 +38,7 @@ def test_signal_sets_the_event_and_wakes_waiters() -> None:
         threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
         began = time.monotonic()
         assert stop.wait(30)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 25
         assert stop.signal == signal.SIGUSR1
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from comfywatchman.base.address import parse_address
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.stream import ConnectionPool, is_public_address
-from tests.servers.base import LocalServer, Reply
+from tests.servers.base import Asked, LocalServer, Reply
 from tests.servers.certificates import TlsServer, make_certificate
 from tests.servers.faults import Fault, FaultServer
 
@@ -54,7 +55,7 @@ def test_private_address_in_any_notation_is_refused(host: str) -> None:
 
 
 def test_connection_is_reused_after_a_whole_body() -> None:
-    with FaultServer(b"0123456789") as server, ConnectionPool(stall_seconds=2, may_be_private=anywhere) as connections:
+    with FaultServer(b"0123456789") as server, ConnectionPool(stall_seconds=60, may_be_private=anywhere) as connections:
         for _ in range(2):
             with connections.open(parse_address(server.url), {"Range": "bytes=2-"}) as stream:
                 assert (stream.status, stream.length, stream.end_is_marked) == (206, 8, True)
@@ -71,7 +72,7 @@ def test_connection_is_reused_after_a_whole_body() -> None:
 def test_response_without_marked_end_is_detected() -> None:
     with (
         FaultServer(b"x", [Fault("no-length"), Fault("chunked")]) as server,
-        ConnectionPool(stall_seconds=2, may_be_private=anywhere) as connections,
+        ConnectionPool(stall_seconds=60, may_be_private=anywhere) as connections,
     ):
         with connections.open(parse_address(server.url), {}) as stream:
             assert (stream.length, stream.end_is_marked) == (None, False)
@@ -84,7 +85,7 @@ def test_response_without_marked_end_is_detected() -> None:
 def test_host_header_has_unusual_ports_only() -> None:
     with (
         LocalServer({"/": Reply(b"x")}) as server,
-        ConnectionPool(stall_seconds=2, may_be_private=anywhere) as connections,
+        ConnectionPool(stall_seconds=60, may_be_private=anywhere) as connections,
     ):
         with connections.open(parse_address(server.url), {}):
             pass
@@ -101,7 +102,7 @@ def test_missing_response_is_a_failure(kind: str) -> None:
     ):
         connections.open(parse_address(server.url), {})
     assert raised.value.code == "http-unreachable"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 40
 
 
 def test_closed_port_and_unknown_host_are_failures() -> None:
@@ -114,12 +115,16 @@ def test_closed_port_and_unknown_host_are_failures() -> None:
             assert raised.value.code == "http-unreachable"
 
 
+@pytest.mark.slow
 def test_beginning_is_read_within_its_limits() -> None:
     with (
         FaultServer(b"y" * 100_000, [Fault("stall", 5)]) as server,
-        ConnectionPool(stall_seconds=0.2, may_be_private=anywhere) as connections,
+        ConnectionPool(stall_seconds=60, may_be_private=anywhere) as connections,
     ):
         with connections.open(parse_address(server.url), {}) as stream:
+            # The beginning is here; only the silence after it is short.
+            (connection,) = connections._busy
+            connection.sock.settimeout(0.2)
             assert stream.read_beginning() == b"yyyyy"
         with connections.open(parse_address(server.url), {}) as stream:
             assert len(stream.read_beginning()) == 16 << 10
@@ -135,7 +140,7 @@ def test_abort_wakes_readers_and_prevents_requests() -> None:
             threading.Timer(0.05, connections.abort).start()
             began = time.monotonic()
             assert stream.read(5) == b""
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 40
         with pytest.raises(Failure):
             connections.open(parse_address(server.url), {})
 
@@ -145,16 +150,17 @@ def certificate(tmp_path: Path) -> Path:
     return make_certificate(tmp_path, "localhost")
 
 
+@pytest.mark.slow
 def test_certificate_is_checked_against_the_host_name(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with TlsServer(certificate, {"/": Reply(b"secret")}) as server:
         place = parse_address(f"https://localhost:{server.port}/")
-        with ConnectionPool(stall_seconds=2, may_be_private=anywhere) as connections:
+        with ConnectionPool(stall_seconds=60, may_be_private=anywhere) as connections:
             with pytest.raises(Failure) as raised:
                 connections.open(place, {})
             assert raised.value.code == "download-host-refused"
             assert "certificate" in raised.value.message
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        with ConnectionPool(stall_seconds=2, may_be_private=anywhere) as connections:
+        with ConnectionPool(stall_seconds=60, may_be_private=anywhere) as connections:
             with connections.open(place, {}) as stream:
                 assert stream.read(9) == b"secret"
             with pytest.raises(Failure):
@@ -164,9 +170,36 @@ def test_certificate_is_checked_against_the_host_name(certificate: Path, monkeyp
 def test_private_hosts_are_refused_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     with LocalServer() as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
-        with ConnectionPool(stall_seconds=2, may_be_private=nowhere) as connections:
+        with ConnectionPool(stall_seconds=60, may_be_private=nowhere) as connections:
             for host in ("169.254.169.254", "router", "nas.local", "[fd00::1]"):
                 with pytest.raises(Failure) as raised:
                     connections.open(parse_address(f"https://{host}/x"), {})
                 assert raised.value.code == "download-host-refused"
         assert proxy.asked == []
+
+
+def test_interim_responses_are_dropped() -> None:
+    def hint(_asked: Asked, handler: BaseHTTPRequestHandler) -> None:
+        early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
+        handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" + early * 2)
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
+
+    with (
+        LocalServer({"/a": hint}) as server,
+        ConnectionPool(stall_seconds=30, may_be_private=lambda _host: True) as pool,
+        pool.open(parse_address(f"{server.url}/a"), {}) as stream,
+    ):
+        assert (stream.status, stream.headers.get("link"), stream.read(100)) == (200, None, b"abc")
+
+
+def test_endless_interim_responses_are_a_failure() -> None:
+    def hint(_asked: Asked, handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 50)
+
+    with (
+        LocalServer({"/a": hint}) as server,
+        ConnectionPool(stall_seconds=30, may_be_private=lambda _host: True) as pool,
+        pytest.raises(Failure) as caught,
+    ):
+        pool.open(parse_address(f"{server.url}/a"), {})
+    assert caught.value.code == "http-unreachable"

@@ -23,6 +23,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_a_generated_host_is_whole_and_the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, count in {"MODELS": 120, "PACKS": 6, "REPOSITORIES": 1, "WORKFLOWS": 60}.items():
         monkeypatch.setattr(generate, name, count)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from comfywatchman.app.tasks.progress import TaskReporter
+from comfywatchman.app.tasks.records import TaskProgress
+from comfywatchman.base.state.state_file import read_state
 from comfywatchman.cli import download_progress
 from comfywatchman.cli.download_progress import (
     BarProgress,
@@ -17,6 +21,7 @@ from comfywatchman.cli.download_progress import (
 )
 from comfywatchman.readiness.downloads.plan import PlanItem
 from comfywatchman.readiness.downloads.queue import DownloadOutcome
+from tests.fakes import FakeClock
 
 ITEM = PlanItem("wan/[b]a\x1b.safetensors", "loras", "https://huggingface.co/o/r/resolve/main/a.safetensors")
 MIB = 1 << 20
@@ -81,11 +86,11 @@ def test_bars_are_shown_and_removed() -> None:
 
 
 def test_json_has_no_progress_and_pipes_get_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with show_progress(as_json=True) as watcher:
+    with show_progress(None, (), as_json=True) as watcher:
         assert isinstance(watcher, QuietProgress)
         watcher.update(ITEM, 1, 2)
         watcher.finish(DownloadOutcome("i", "a"))
-    with show_progress(as_json=False) as watcher:
+    with show_progress(None, (), as_json=False) as watcher:
         assert isinstance(watcher, LineProgress)
     assert capsys.readouterr().err == ""
 
@@ -96,5 +101,20 @@ def test_terminal_gets_bars(monkeypatch: pytest.MonkeyPatch) -> None:
             return True
 
     monkeypatch.setattr("sys.stderr", Terminal())
-    with show_progress(as_json=False) as watcher:
+    with show_progress(None, (), as_json=False) as watcher:
         assert isinstance(watcher, BarProgress)
+
+
+def test_task_records_all_downloads_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = FakeClock()
+    other = PlanItem("b.safetensors", "loras", "https://huggingface.co/b", size=30 * MIB)
+    reporter = TaskReporter(tmp_path / "p.json", clock)
+    with show_progress(reporter, (ITEM, other), as_json=False) as watcher:
+        watcher.update(ITEM, 5 * MIB, 10 * MIB)
+        clock.advance(awake=1)
+        watcher.finish(DownloadOutcome(other.id, "b.safetensors", "/x/b", how="there"))
+    progress = read_state(reporter.path, TaskProgress)
+    assert isinstance(progress, TaskProgress)
+    assert (progress.done, progress.total) == (35 * MIB, 40 * MIB)
+    assert progress.text == "1 of 2 files done; now b.safetensors"
+    assert capsys.readouterr().out == "b.safetensors: already present (size unknown) at /x/b\n"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,17 @@ def test_groups_are_printed_as_json(host: Host) -> None:
     (group,) = result["duplicates"]
     assert len(group["copies"]) == 3
     assert (result["not_hashed"], result["linkable_bytes"]) == (0, 2 * group["size"])
+
+
+def test_files_of_the_checkout_are_left_out(host: Host) -> None:
+    content = (host.comfyui / "models" / "loras" / "one.safetensors").read_bytes()
+    for folder in ("configs", "vae_approx"):
+        (host.comfyui / "models" / folder).mkdir(exist_ok=True)
+        (host.comfyui / "models" / folder / "own.safetensors").write_bytes(content)
+    subprocess.run(["git", "init", "-q"], cwd=host.comfyui, check=True)
+    subprocess.run(["git", "add", "-f", "models/vae_approx"], cwd=host.comfyui, check=True)
+    author = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run(["git", *author, "commit", "-q", "-m", "own"], cwd=host.comfyui, check=True)
+    output = host.invoke("duplicates", "--hash").output
+    assert "loras/one.safetensors" in output
+    assert "own.safetensors" not in output

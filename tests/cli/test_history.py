@@ -5,23 +5,31 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from comfywatchman.base.config import Home
 from comfywatchman.cli.main import main
+from comfywatchman.comfyui.install.identity import identify_comfyui
 from comfywatchman.readiness.history import CycleRecord, add_record
 from comfywatchman.readiness.layout import ReadinessLayout
-from comfywatchman.readiness.workflows.intake import Acknowledgement, append_entries
+from comfywatchman.readiness.workflows.intake_log import Acknowledgement, append_entries
 
 
 @pytest.fixture
 def layout(tmp_path: Path) -> ReadinessLayout:
-    return ReadinessLayout(Home(tmp_path))
+    return ReadinessLayout(Home(tmp_path / "home"))
+
+
+def comfyui(layout: ReadinessLayout) -> Path:
+    folder = layout.home.folder.parent / "ComfyUI"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def run(layout: ReadinessLayout, *arguments: str) -> Result:
-    environment = {"HOME": str(layout.home.folder), "XDG_CONFIG_HOME": None}
+    environment = {"HOME": str(layout.home.folder), "XDG_CONFIG_HOME": None, "COMFYUI_ROOT": str(comfyui(layout))}
     return CliRunner().invoke(
         main, ["--home", str(layout.home.folder), *arguments], env=environment, catch_exceptions=False
     )
@@ -29,11 +37,14 @@ def run(layout: ReadinessLayout, *arguments: str) -> Result:
 
 def add_cycles(layout: ReadinessLayout) -> None:
     for one in (
-        CycleRecord("c1", "manual", "T1", 0.254, success=True, read=7, ready=1, missing=2, uncertain=3, invalid=4),
+        CycleRecord(
+            "c1", "manual", "T1", 0.254, True, read=7, ready=1, missing=2, uncertain=3, invalid=4, unknown_workflows=1
+        ),
         CycleRecord("c2", "cron", "T2", 0.0, success=False, skipped_reason="low-vram"),
         CycleRecord("c3", "schedule", "T3", 1.0, success=False, message="disk full"),
     ):
-        add_record(layout.history, one, keep=100)
+        owned = msgspec.structs.replace(one, comfyui=identify_comfyui(comfyui(layout)).id)
+        add_record(layout.history, owned, keep=100)
 
 
 def test_cycles_are_listed_newest_first(layout: ReadinessLayout) -> None:
@@ -41,9 +52,9 @@ def test_cycles_are_listed_newest_first(layout: ReadinessLayout) -> None:
     lines = run(layout, "history").output.splitlines()
     assert lines[0].split("\t")[:4] == ["Started", "Trigger", "Outcome", "Seconds"]
     assert [line.split("\t") for line in lines[1:]] == [
-        ["T3", "schedule", "failed", "1.00", "", "", "", "", ""],
-        ["T2", "cron", "skipped: low-vram", "0.00", "", "", "", "", ""],
-        ["T1", "manual", "done", "0.25", "7", "1", "2", "3", "4"],
+        ["T3", "schedule", "failed: disk full", "1.00", "", "", "", "", "", ""],
+        ["T2", "cron", "skipped: low-vram", "0.00", "", "", "", "", "", ""],
+        ["T1", "manual", "done", "0.25", "7", "1", "2", "3", "4", "1"],
     ]
 
 
@@ -63,7 +74,9 @@ def test_empty_history_shows_the_next_step(layout: ReadinessLayout) -> None:
 def add_intake(layout: ReadinessLayout, count: int = 30) -> None:
     entries = [Acknowledgement(f"T{n}", "new", f"/w/{n}.json", "mine", "0" * 64, "c") for n in range(count)]
     renamed = Acknowledgement("T", "renamed", "/w/b.json", "mine", "0" * 64, "c", previous_path="/w/a\x1b.json")
-    append_entries(layout.intake_log, [*entries, renamed])
+    watched = identify_comfyui(comfyui(layout)).id
+    owned = [msgspec.structs.replace(entry, comfyui=watched) for entry in (*entries, renamed)]
+    append_entries(layout.intake_log, owned)
 
 
 @pytest.mark.parametrize(("arguments", "count"), [(["--list-intake"], 20), (["--list-intake", "3"], 3)])
@@ -89,4 +102,4 @@ def test_empty_intake_shows_the_next_step(layout: ReadinessLayout) -> None:
 def test_history_creates_no_folder(layout: ReadinessLayout) -> None:
     run(layout, "history")
     run(layout, "--list-intake")
-    assert list(layout.home.folder.iterdir()) == []
+    assert not layout.home.folder.exists()

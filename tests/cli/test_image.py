@@ -80,9 +80,11 @@ def test_models_of_the_image_are_compared_with_the_host(host: Host, civitai: Civ
 
 def test_image_writes_no_state(host: Host, civitai: CivitaiServer) -> None:
     civitai.feed.append(image_json(WANTED, meta={"models": [LORA]}))
-    before = tree(host.folder)
+    before = tree(host.comfyui)
     assert host.program("image", str(WANTED)).returncode == 0
-    assert tree(host.folder) == before
+    assert tree(host.comfyui) == before
+    # Its trace goes into the log.
+    assert sorted(path.name for path in host.home.iterdir()) == ["log"]
 
 
 def test_file_with_the_same_name_and_other_content_is_shown(host: Host, civitai: CivitaiServer) -> None:
@@ -245,3 +247,14 @@ def test_image_without_workflow_writes_no_file(host: Host, civitai: CivitaiServe
     assert (ended.exit_code, target.exists()) == (1, False)
     assert "has no ComfyUI workflow for this image" in ended.stderr
     assert facts(host, str(WANTED), "--workflow", str(target))["workflow_file"] is None
+
+
+def test_guard_of_the_image_id_is_traced_in_the_log(host: Host, civitai: CivitaiServer) -> None:
+    host.set(log__level="debug")
+    civitai.feed.append(image_json(OTHER, nsfw_level="X", meta={}))
+    host.invoke("image", str(WANTED))
+    lines = [json.loads(line) for line in (host.home / "log" / "structured.log").read_text().splitlines()]
+    traced = [line for line in lines if line["message"] == "civitai returned images"]
+    assert traced
+    assert {line["requested_id"] for line in traced} == {str(WANTED)}
+    assert all(line["url"].startswith(civitai.url) for line in traced)

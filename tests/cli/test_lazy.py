@@ -75,6 +75,7 @@ def test_every_command_has_the_summary_of_its_help(group: LazyGroup) -> None:
         assert (command.help or "").startswith(summary), name
 
 
+@pytest.mark.slow
 def test_help_imports_no_command() -> None:
     code = "import sys; from comfywatchman.cli.main import main; main(['--help'], standalone_mode=False)"
     check = "; print([name for name in sys.modules if name.startswith('comfywatchman.readiness')], file=sys.stderr)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shlex
 import subprocess
 import sys
@@ -15,9 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from comfywatchman import __version__
+from comfywatchman.app.build_info import find_commit
 from comfywatchman.base.errors import CODES, Failure
 from comfywatchman.cli.main import COMMANDS, main
 from comfywatchman.cli.render import exit_code, print_crash
+from tests.children import measure_cpu_seconds
 from tests.hosts import Host
 
 CHECKOUT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ def comfywatchman(
         stdout=stdout,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
-        timeout=60,
+        timeout=250,
         check=False,
     )
 
@@ -63,7 +64,7 @@ def test_every_command_has_help(name: str) -> None:
 
 def test_version_is_that_of_the_package() -> None:
     result = CliRunner().invoke(main, ["--version"])
-    assert (result.exit_code, result.output) == (0, f"comfywatchman, version {__version__}\n")
+    assert (result.exit_code, result.output) == (0, f"comfywatchman, version {__version__} ({find_commit()})\n")
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,7 @@ def test_version_is_that_of_the_package() -> None:
         ["history", "--limit", "0"],
     ],
 )
+@pytest.mark.slow
 def test_wrong_usage_exits_with_2(tmp_path: Path, arguments: list[str]) -> None:
     ended = comfywatchman(tmp_path, *arguments)
     assert ended.returncode == 2
@@ -91,6 +93,7 @@ def test_wrong_usage_exits_with_2(tmp_path: Path, arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["config"], ["--run-cycle"]])
+@pytest.mark.slow
 def test_configuration_error_exits_with_2(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "config.toml").write_text("[schedule]\nmin_vram = 3\n")
     ended = comfywatchman(tmp_path, *arguments)
@@ -100,6 +103,7 @@ def test_configuration_error_exits_with_2(tmp_path: Path, arguments: list[str]) 
     assert b"Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_config_option_is_read(tmp_path: Path) -> None:
     (tmp_path / "given.toml").write_text('[schedule]\ngpu_policy = "some"\n')
     ended = comfywatchman(tmp_path, "--config", "given.toml", "config")
@@ -107,6 +111,7 @@ def test_config_option_is_read(tmp_path: Path) -> None:
     assert b"schedule.gpu_policy in given.toml is 'some'" in ended.stderr
 
 
+@pytest.mark.slow
 def test_error_has_no_control_characters(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('"\\u001b[2Jx" = 1\n')
     ended = comfywatchman(tmp_path, "config")
@@ -115,6 +120,7 @@ def test_error_has_no_control_characters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+@pytest.mark.slow
 def test_names_are_printed_in_any_encoding(tmp_path: Path, encoding: str) -> None:
     root = os.fsdecode("/模".encode() + b"\xff")
     for arguments in (["config"], ["config", "--json"]):
@@ -123,6 +129,7 @@ def test_names_are_printed_in_any_encoding(tmp_path: Path, encoding: str) -> Non
         assert b"udcff" in ended.stdout
 
 
+@pytest.mark.slow
 def test_closed_reader_of_the_output_exits_with_1(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -133,6 +140,7 @@ def test_closed_reader_of_the_output_exits_with_1(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (1, b"")
 
 
+@pytest.mark.slow
 def test_closed_streams_are_replaced(tmp_path: Path) -> None:
     host = Host(tmp_path)
     closed = "exec 0<&- 1>&- 2>&-; exec " + shlex.join(map(os.fsdecode, host.command("--run-cycle")))
@@ -141,6 +149,7 @@ def test_closed_streams_are_replaced(tmp_path: Path) -> None:
     assert host.report()["cycle"]["success"]
 
 
+@pytest.mark.slow
 def test_full_disk_behind_the_output_exits_with_1(tmp_path: Path) -> None:
     with open("/dev/full", "wb") as full:
         ended = comfywatchman(tmp_path, "config", stdout=full.fileno())
@@ -157,21 +166,23 @@ def test_interrupt_while_loading_exits_with_130(tmp_path: Path) -> None:
 @pytest.mark.parametrize("code", CODES)
 def test_failure_codes_have_exit_codes(code: str) -> None:
     not_there = {f"gov-{what}-unknown" for what in ("node", "transaction", "snapshot", "operation")}
+    not_there |= {"supervisor-environment-unknown", "supervisor-incident-unknown", "workflow-unknown"}
+    not_there |= {"jobs-job-unknown", "jobs-priority-range", "version-lock-missing", "version-lock-invalid"}
     is_usage = code.startswith("config-") or code in not_there or code == "gov-needs-resolution"
     expected = 2 if is_usage else 75 if code == "lock-held" else 1
     assert exit_code(Failure(code, "words")) == expected
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
+@pytest.mark.slow
 def test_program_starts_fast(tmp_path: Path, arguments: list[str]) -> None:
     comfywatchman(tmp_path, *arguments)
-    seconds = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert comfywatchman(tmp_path, *arguments).returncode == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) < 0.15
+    # The aim is 0.15 s. Slow or shared cores need more for Python and click alone, of which it is about twice the time.
+    seconds, floor = measure_cpu_seconds(
+        lambda: comfywatchman(tmp_path, *arguments),
+        lambda: subprocess.run([sys.executable, "-c", "import click"], check=True),
+    )
+    assert seconds < max(0.15, 4 * floor)
 
 
 def on_a_terminal(folder: Path, *arguments: str, **variables: str) -> bytes:
@@ -198,6 +209,7 @@ def read_terminal(descriptor: int) -> bytes:
         return b""  # how Linux says that the other side is closed
 
 
+@pytest.mark.slow
 def test_table_on_a_terminal_respects_no_color(tmp_path: Path) -> None:
     shown = on_a_terminal(tmp_path, "config", NO_COLOR="1", COLUMNS="160", COMFYUI_ROOT="/a\x1b[31m")
     assert "─".encode() in shown
@@ -205,6 +217,7 @@ def test_table_on_a_terminal_respects_no_color(tmp_path: Path) -> None:
     assert b"\x1b[3" not in shown
 
 
+@pytest.mark.slow
 def test_error_on_a_terminal_respects_no_color(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("x = 1\n")
     shown = on_a_terminal(tmp_path, "config", NO_COLOR="1")
@@ -228,6 +241,7 @@ def test_traceback_is_followed_by_a_message(capsys: pytest.CaptureFixture[str]) 
         (["resolve", "--json"], "usage", 2),
     ],
 )
+@pytest.mark.slow
 def test_failure_is_printed_as_json(tmp_path: Path, arguments: list[str], code: str, status: int) -> None:
     (tmp_path / "wrong.toml").write_text("schedule = 3\n")
     ended = comfywatchman(tmp_path, *arguments)
@@ -240,10 +254,12 @@ def test_failure_is_printed_as_json(tmp_path: Path, arguments: list[str], code: 
     assert comfywatchman(tmp_path, *(one for one in arguments if one != "--json")).stdout == b""
 
 
+@pytest.mark.slow
 def test_argument_named_json_is_not_the_option(tmp_path: Path) -> None:
     assert comfywatchman(tmp_path, "download", "--", "--json").stdout == b""
 
 
+@pytest.mark.slow
 def test_closed_reader_of_a_json_failure_is_ignored(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -255,7 +271,8 @@ def test_closed_reader_of_a_json_failure_is_ignored(tmp_path: Path) -> None:
     assert b"Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+# The script of `completion` is for a shell, and `web` serves until it is stopped.
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"completion", "web"}))
 def test_json_options_have_the_same_help(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     assert command is not None

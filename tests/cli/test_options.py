@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from comfywatchman import __version__
+from comfywatchman.app.build_info import find_commit
 from comfywatchman.cli.gov.main import gov
 from comfywatchman.cli.lazy import LazyGroup
 from comfywatchman.cli.main import main
@@ -21,4 +22,4 @@ def test_both_programs_have_the_same_session_options() -> None:
 
 @pytest.mark.parametrize(("program", "name"), [(main, "comfywatchman"), (gov, "gov")])
 def test_version_names_the_program(program: LazyGroup, name: str) -> None:
-    assert CliRunner().invoke(program, ["--version"]).output == f"{name}, version {__version__}\n"
+    assert CliRunner().invoke(program, ["--version"]).output == f"{name}, version {__version__} ({find_commit()})\n"

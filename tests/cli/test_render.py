@@ -12,7 +12,7 @@ import click
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.cli.render import print_crash, print_failure, print_json, print_table, printable
+from comfywatchman.cli.render import exit_code, print_crash, print_failure, print_json, print_table, printable
 
 
 def test_control_characters_become_escapes() -> None:
@@ -45,6 +45,17 @@ def test_all_columns_are_shown_on_wide_terminals(monkeypatch: pytest.MonkeyPatch
     assert "2026-01-01T12:00:00Z" in seen
 
 
+@pytest.mark.parametrize("length", [36, 60, 130])
+def test_whole_column_is_folded_where_it_does_not_fit(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    seen = on_a_terminal(("Model", "Kind", "Waiting"), [("q" * length, "loras", "12")])
+    assert seen.count("q") == length
+    assert "Waiting" in seen
+    assert "12" in seen
+    assert "…" not in seen
+    assert max(len(line) for line in seen.splitlines()) <= 40
+
+
 def on_a_terminal(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Return what a person sees of a table whose first column is whole and whose second is spare."""
     terminal, end = pty.openpty()
@@ -66,6 +77,22 @@ def test_failure_is_two_lines_on_standard_error(capsys: pytest.CaptureFixture[st
     assert captured.err == "Error (lock-held): It is\\x1b held.\nWait.\nError (lock-held): It is held.\n"
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("config-unknown-key", 2),
+        ("jobs-job-unknown", 2),
+        ("jobs-priority-range", 2),
+        ("version-lock-missing", 2),
+        ("version-lock-invalid", 2),
+        ("lock-held", 75),
+        ("state-unwritable", 1),
+    ],
+)
+def test_exit_code_of_a_failure(code: str, expected: int) -> None:
+    assert exit_code(Failure(code, "It failed.")) == expected
+
+
 def test_unexpected_error_has_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         int("x")
@@ -81,3 +108,7 @@ def test_json_has_version_sorted_keys_and_no_surrogates(capsys: pytest.CaptureFi
     text = capsys.readouterr().out
     assert list(json.loads(text)) == ["a", "b", "schema_version"]
     assert text.endswith("}\n")
+
+
+def test_endless_names_are_cut() -> None:
+    assert printable("a" * 100_000) == "a" * 4_096 + "… (100000 characters)"

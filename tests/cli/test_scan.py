@@ -37,6 +37,7 @@ def test_workflow_that_is_not_ready_exits_with_1(host: Host) -> None:
     assert rows[2][4]
 
 
+@pytest.mark.slow
 def test_scan_agrees_with_a_cycle(host: Host) -> None:
     host.write("a.json", lora="absent.safetensors")
     host.write("b.json")
@@ -70,6 +71,7 @@ def test_unusual_file_names_are_escaped(host: Host) -> None:
     assert "\x1b" not in result.stdout
 
 
+@pytest.mark.slow
 def test_scan_and_explain_write_no_state(host: Host) -> None:
     registry = Reply(b'{"id": "my-pack", "name": "My pack", "repository": "https://example.org/my-pack"}')
     put(host.comfyui / "custom_nodes/ComfyUI-Manager/extension-node-map.json", b'{"https://x/y": [["Other"], {}]}')
@@ -105,7 +107,9 @@ def test_explanation_shows_all_references_and_classes(host: Host) -> None:
     result = host.invoke("explain", path)
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
-    assert lines[0] == f"{path}: MISSING (ui-0.4, json)"
+    assert lines[0] == f"MISSING  {path}"
+    assert lines[2] == "Do this first; the rest is below:"
+    assert "Format ui-0.4, json" in lines
     assert any("absent.safetensors" in line and "missing" in line for line in lines)
     assert any(line.startswith("MyNode\t1\tunknown") for line in lines)
     assert any(line.startswith("KSampler\t1\tpresent") for line in lines)
@@ -132,14 +136,16 @@ def test_explanation_is_printed_as_json(host: Host) -> None:
 def test_explanation_of_a_broken_file_shows_its_problem(host: Host) -> None:
     result = host.invoke("explain", host.write("a.json", b"{"))
     assert result.exit_code == 1
-    assert "INVALID (unreadable, json)" in result.stdout
+    assert result.stdout.startswith("INVALID  ")
+    assert "Format unreadable, json" in result.stdout
 
 
 @pytest.mark.parametrize("command", ["scan", "explain"])
 def test_missing_path_exits_with_2(host: Host, command: str) -> None:
-    assert host.invoke(command, host.folder / "absent.json").exit_code == 2
+    assert host.program(command, str(host.folder / "absent.json")).returncode == 2
 
 
+@pytest.mark.slow
 def test_image_without_workflow_cannot_be_explained(host: Host) -> None:
     ended = host.program("explain", str(host.write("a.png", build_png_with_text("Author", b"me"))))
     assert ended.returncode == 1
@@ -148,6 +154,7 @@ def test_image_without_workflow_cannot_be_explained(host: Host) -> None:
 
 
 @pytest.mark.parametrize("command", ["scan", "explain"])
+@pytest.mark.slow
 def test_scan_needs_a_comfyui(host: Host, command: str) -> None:
     path = host.write("a.json")
     host.variables.pop("COMFYUI_ROOT")
@@ -162,6 +169,7 @@ def test_scan_needs_a_comfyui(host: Host, command: str) -> None:
 PICTURE = b'{"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}'
 
 
+@pytest.mark.slow
 def test_explanation_shows_input_files(host: Host) -> None:
     path = host.write("a.json", PICTURE)
     result = host.invoke("explain", path)
@@ -176,6 +184,7 @@ def test_explanation_shows_input_files(host: Host) -> None:
     assert "Needs" not in result.stdout
 
 
+@pytest.mark.slow
 def test_required_input_counts_as_in_a_cycle(host: Host) -> None:
     path = host.write("a.json", PICTURE)
     assert host.invoke("scan", path).exit_code == 0
@@ -193,3 +202,33 @@ def test_configured_input_folder_is_used(host: Host, tmp_path: Path) -> None:
     put(tmp_path / "mine/a.png")
     host.set(comfyui__input_directory=tmp_path / "mine", workflows__require_inputs=True)
     assert host.invoke("scan", path).exit_code == 0
+
+
+def test_packs_without_confirmation_are_named(host: Host) -> None:
+    host.pack("Mine")
+    path = host.write("a.json", last="Mine")
+    for command in ("scan", "explain"):
+        result = host.invoke(command, path)
+        assert (result.exit_code, "can import the pack pack-Mine." in result.stdout) == (0, True)
+    facts = json.loads(host.invoke("scan", "--json", path).stdout)
+    assert facts["workflows"][0]["unconfirmed_packs"] == ["pack-Mine"]
+
+
+def test_choices_that_only_a_server_knows_are_named(host: Host) -> None:
+    source = """
+import platform
+class Mine:
+    OUTPUT_NODE, RETURN_TYPES, FUNCTION, CATEGORY = True, (), "run", "tests"
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"mode": (list(platform.uname()), {})}}
+NODE_CLASS_MAPPINGS = {"Mine": Mine}
+"""
+    put(host.comfyui / "custom_nodes/pack-Mine/__init__.py", source.encode())
+    path = host.write("a.json", b'{"1": {"class_type": "Mine", "inputs": {"mode": "a"}}}')
+    for command in ("scan", "explain"):
+        assert "compare with its choices: mode of Mine." in host.invoke(command, path).stdout
+    facts = json.loads(host.invoke("scan", "--json", path).stdout)
+    assert facts["workflows"][0]["unchecked_choices"] == [{"node_type": "Mine", "input": "mode"}]
+    assert host.entry("a.json").unchecked_choices
+    assert "compare with its choices" in host.layout.status_markdown.read_text("utf-8")

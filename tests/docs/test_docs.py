@@ -177,6 +177,12 @@ def test_module_index_names_existing_files() -> None:
     assert [path for path in named if not (ROOT / "comfywatchman" / path).is_file()] == []
 
 
+def test_module_index_names_every_command() -> None:
+    section = (ROOT / "docs" / "module-index.md").read_text("utf-8").split("\n## Commands\n")[1]
+    named = {name for line in section.splitlines() for name in re.findall(r"`([^`]+)`", line.split(" | ")[0])}
+    assert set(COMMANDS) <= named
+
+
 def test_architecture_names_existing_modules() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     for area, rest in re.findall(r"`(base|comfyui|sources|readiness|governance|cli)[./]([\w./]+)`", text):

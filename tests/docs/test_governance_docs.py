@@ -46,6 +46,12 @@ def table(heading: str) -> str:
     return TEXT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
+def test_module_index_names_every_command() -> None:
+    index = (Path(__file__).parents[2] / "docs" / "module-index.md").read_text("utf-8")
+    section = index.split("\n## Commands\n")[1]
+    assert [name for name in COMMANDS if f"`{name}`" not in section] == []
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_documented_with_output_and_options(name: str) -> None:
     text = section(name)
@@ -64,7 +70,7 @@ def test_every_command_has_help(name: str) -> None:
 def test_documented_commands_and_options_exist() -> None:
     assert set(re.findall(r"^### `(gov[^`]*)`$", TEXT, re.MULTILINE)) == set(COMMANDS)
     for name, command in COMMANDS.items():
-        known = {option for parameter in command.params for option in parameter.opts}
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         assert set(re.findall(r"^\| `(--[\w-]+)", section(name), re.MULTILINE)) <= known
 
 

@@ -99,7 +99,7 @@ def run(site: Site, *change: str, failpoint: str = "") -> int:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=250,
     )
     assert result.returncode in {0, -signal.SIGKILL}, result.stderr
     return result.returncode

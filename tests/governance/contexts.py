@@ -61,7 +61,7 @@ class Site:
         return GovLayout(self.root)
 
     @contextmanager
-    def opened(self, command: str = "test", *, patience_seconds: float = 60.0) -> Iterator[GovContext]:
+    def opened(self, command: str = "test", *, patience_seconds: float = 250.0) -> Iterator[GovContext]:
         """Open the context as a command does."""
         with open_context(
             self.root,
@@ -94,7 +94,7 @@ class Site:
         key = generation.current_key(self.layout)
         assert key is not None
         python = generation.environment_dir(self.layout, key) / "bin" / "python"
-        result = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=60)
+        result = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=250)
         return result.stdout.strip()
 
 
@@ -126,7 +126,7 @@ class KeptSite:
 
 def _copy_tree(folder: Path, copy: Path) -> None:
     # `cp` keeps files one that are linked to each other, as those of an environment and of uv's cache are.
-    subprocess.run(["cp", "-a", folder, copy], check=True, timeout=60)
+    subprocess.run(["cp", "-a", folder, copy], check=True, timeout=250)
 
 
 def build_site(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.records import GenerationMark, Transaction
 from comfywatchman.governance.transactions import candidate, transaction
 from comfywatchman.governance.uv.client import UvResult
-from tests.governance.contexts import KeptSite, Site
+from tests.governance.contexts import KeptSite, Site, build_site
 from tests.governance.node_steps import promote_node, register_node, try_node
 from tests.governance.packs import commit_files, create_repository
 from tests.governance.wheels import add_wheel
@@ -35,6 +36,54 @@ def site(kept_root: KeptSite) -> Site:
     site = kept_root.restore()
     site.configure(tx={"probe": False})
     return site
+
+
+def keep_site(folder: Path, steps: Callable[[Site], Transaction]) -> tuple[KeptSite, Transaction]:
+    """Build a root, do the steps that several tests begin with, and keep the result."""
+    site = build_site(folder)
+    site.configure(tx={"probe": False})
+    done = steps(site)
+    return KeptSite.of(site), done
+
+
+@pytest.fixture(scope="module")
+def kept_trial(tmp_path_factory: pytest.TempPathFactory) -> tuple[KeptSite, Transaction]:
+    return keep_site(tmp_path_factory.mktemp("tried"), lambda site: try_node(site, "pack", "plainlet"))
+
+
+@pytest.fixture
+def tried(kept_trial: tuple[KeptSite, Transaction]) -> tuple[Site, Transaction]:
+    """Return a root and the trial of its node `pack`, which requires plainlet."""
+    kept, done = kept_trial
+    return kept.restore(), done
+
+
+@pytest.fixture(scope="module")
+def kept_clash(tmp_path_factory: pytest.TempPathFactory) -> tuple[KeptSite, Transaction]:
+    def add_both(site: Site) -> Transaction:
+        add_to_production(site, "old", "oldlet")
+        return try_node(site, "new", "newlet")
+
+    return keep_site(tmp_path_factory.mktemp("clash"), add_both)
+
+
+@pytest.fixture
+def clash(kept_clash: tuple[KeptSite, Transaction]) -> tuple[Site, Transaction]:
+    """Return a root with the node `old` in production, and the trial of `new`, whose packages clash with it."""
+    kept, done = kept_clash
+    return kept.restore(), done
+
+
+@pytest.fixture(scope="module")
+def kept_promotion(tmp_path_factory: pytest.TempPathFactory) -> tuple[KeptSite, Transaction]:
+    return keep_site(tmp_path_factory.mktemp("promoted"), lambda site: add_to_production(site, "pack", "newlet"))
+
+
+@pytest.fixture
+def promoted(kept_promotion: tuple[KeptSite, Transaction]) -> tuple[Site, Transaction]:
+    """Return a root with the node `pack` in production, which requires newlet, and its promotion."""
+    kept, done = kept_promotion
+    return kept.restore(), done
 
 
 def add_to_production(site: Site, name: str, *requirements: str, files: dict[str, str] | None = None) -> Transaction:
@@ -64,8 +113,8 @@ class TestFirst:
         assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
     @pytest.mark.slow
-    def test_trial_writes_a_complete_record(self, site: Site) -> None:
-        done = try_node(site, "pack", "plainlet")
+    def test_trial_writes_a_complete_record(self, tried: tuple[Site, Transaction]) -> None:
+        site, done = tried
         written = json.loads((site.layout.transactions / f"{done.txid}.json").read_bytes())
         assert written.keys() >= FIELDS
         assert written["diff"] == {"added": ["plainlet==1.0"], "removed": []}
@@ -73,13 +122,13 @@ class TestFirst:
         assert Path(written["candidate_env"]).parent == site.layout.candidates
 
     @pytest.mark.slow
-    def test_inspecting_changes_nothing(self, site: Site) -> None:
-        done = try_node(site, "pack", "plainlet")
+    def test_inspecting_changes_nothing(self, tried: tuple[Site, Transaction]) -> None:
+        site, done = tried
         assert transaction.read(site.layout, done.txid) == transaction.read(site.layout, done.txid) == done
 
     @pytest.mark.slow
-    def test_abort_deletes_the_candidate_and_records_the_status(self, site: Site) -> None:
-        done = try_node(site, "pack", "plainlet")
+    def test_abort_deletes_the_candidate_and_records_the_status(self, tried: tuple[Site, Transaction]) -> None:
+        site, done = tried
         assert Path(done.candidate_env).is_dir()
         with site.opened() as context:
             transaction.abort(context.layout, context.clock, done.txid)
@@ -114,9 +163,8 @@ class TestPromotion:
         promote_node(site, done.txid)
         assert read_installed(site)["plainlet"] == "1.0"
 
-    def test_conflict_needs_resolution_and_is_reported(self, site: Site) -> None:
-        add_to_production(site, "old", "oldlet")
-        done = try_node(site, "new", "newlet")
+    def test_conflict_needs_resolution_and_is_reported(self, clash: tuple[Site, Transaction]) -> None:
+        site, done = clash
         assert done.status == "completed"
         before = read_truth_and_production(site)
         done = promote_node(site, done.txid)
@@ -127,9 +175,9 @@ class TestPromotion:
         assert read_truth_and_production(site) == before
         assert staging.read_registry(site.layout).plugins["new"].managed_deps == ()
 
-    def test_pins_resolve_a_conflict_and_can_be_promoted(self, site: Site) -> None:
-        add_to_production(site, "old", "oldlet")
-        done = promote_node(site, try_node(site, "new", "newlet").txid)
+    def test_pins_resolve_a_conflict_and_can_be_promoted(self, clash: tuple[Site, Transaction]) -> None:
+        site, trial = clash
+        done = promote_node(site, trial.txid)
         with site.opened() as context:
             done = resolve.resolve(context, done.txid, ["numlet==2.0"])
         assert done.status == "resolved"
@@ -140,9 +188,9 @@ class TestPromotion:
         assert done.promotion is not None
         assert any("oldlet" in line for line in done.promotion.accepted_violations)
 
-    def test_overrides_of_a_resolved_node_survive_another_trial(self, site: Site) -> None:
-        add_to_production(site, "old", "oldlet")
-        done = promote_node(site, try_node(site, "new", "newlet").txid)
+    def test_overrides_of_a_resolved_node_survive_another_trial(self, clash: tuple[Site, Transaction]) -> None:
+        site, trial = clash
+        done = promote_node(site, trial.txid)
         with site.opened() as context:
             resolve.resolve(context, done.txid, ["numlet==1.0"])
         promote_node(site, done.txid)
@@ -179,8 +227,8 @@ class TestPromotion:
         assert promote_node(site, done.txid, allow_failed_run=True).status == "promoted"
 
     @pytest.mark.parametrize("status", ["promoted", "aborted"])
-    def test_closed_transaction_is_not_promoted(self, site: Site, status: str) -> None:
-        done = try_node(site, "pack", "plainlet")
+    def test_closed_transaction_is_not_promoted(self, tried: tuple[Site, Transaction], status: str) -> None:
+        site, done = tried
         if status == "promoted":
             promote_node(site, done.txid)
         else:
@@ -210,8 +258,8 @@ class TestPromotion:
         assert "gov tx run first" in str(caught.value)
         assert promote_node(site, try_node(site, "first").txid).status == "promoted"
 
-    def test_code_changed_since_the_trial_is_not_promoted(self, site: Site) -> None:
-        done = try_node(site, "pack", "plainlet")
+    def test_code_changed_since_the_trial_is_not_promoted(self, tried: tuple[Site, Transaction]) -> None:
+        site, done = tried
         (site.comfyui / "custom_nodes/pack/__init__.py").write_text("import os\n")
         with pytest.raises(Failure) as caught:
             promote_node(site, done.txid)
@@ -257,10 +305,10 @@ class TestGoingBack:
         assert after[0]["uv.lock"] == before[0]["uv.lock"]
         assert after[1] == before[1]
 
-    def test_removing_leaves_no_stray_pins(self, site: Site) -> None:
-        add_to_production(site, "old", "oldlet")
+    def test_removing_leaves_no_stray_pins(self, clash: tuple[Site, Transaction]) -> None:
+        site, trial = clash
         before = read_truth_and_production(site)
-        done = promote_node(site, try_node(site, "new", "newlet").txid)
+        done = promote_node(site, trial.txid)
         with site.opened() as context:
             resolve.resolve(context, done.txid, ["numlet==2.0"])
         promote_node(site, done.txid)
@@ -296,8 +344,8 @@ class TestGoingBack:
         assert caught.value.code == "gov-node-unknown"
         assert read_truth_and_production(site) == before
 
-    def test_rollback_restores_truth_files_and_environment(self, site: Site) -> None:
-        done = add_to_production(site, "pack", "newlet")
+    def test_rollback_restores_truth_files_and_environment(self, promoted: tuple[Site, Transaction]) -> None:
+        site, done = promoted
         assert done.promotion is not None
         wanted = snapshot.read_contents(site.layout, done.promotion.pre_snapshot or "")
         with site.opened() as context:
@@ -325,8 +373,8 @@ class TestGoingBack:
 class TestFailure:
     """D. Failure and recovery."""
 
-    def test_failed_build_leaves_everything_unchanged(self, site: Site) -> None:
-        done = try_node(site, "pack", "plainlet")
+    def test_failed_build_leaves_everything_unchanged(self, tried: tuple[Site, Transaction]) -> None:
+        site, done = tried
         before = read_truth_and_production(site)
         site.configure(tx={"smoke_test_cmd": "python -c 'raise SystemExit(3)'"})
         done = promote_node(site, done.txid)
@@ -337,8 +385,8 @@ class TestFailure:
         assert read_truth_and_production(site) == before
         assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
-    def test_unavailable_packages_leave_everything_unchanged(self, site: Site) -> None:
-        done = try_node(site, "pack", "plainlet")
+    def test_unavailable_packages_leave_everything_unchanged(self, tried: tuple[Site, Transaction]) -> None:
+        site, done = tried
         before = read_truth_and_production(site)
         (site.wheels / "plainlet-1.0-py3-none-any.whl").rename(site.folder / "away.whl")
         done = promote_node(site, done.txid)
@@ -346,9 +394,9 @@ class TestFailure:
         assert read_truth_and_production(site) == before
 
     def test_package_missing_after_the_lock_leaves_everything_unchanged(
-        self, site: Site, monkeypatch: pytest.MonkeyPatch
+        self, tried: tuple[Site, Transaction], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        done = try_node(site, "pack", "plainlet")
+        site, done = tried
         before = read_truth_and_production(site)
         own = generation.build
         wheel = site.wheels / "plainlet-1.0-py3-none-any.whl"
@@ -364,8 +412,8 @@ class TestFailure:
         assert "could not build the environment" in str(done.error)
         assert read_truth_and_production(site) == before
 
-    def test_damaged_snapshot_is_refused_before_any_change(self, site: Site) -> None:
-        done = add_to_production(site, "pack", "newlet")
+    def test_damaged_snapshot_is_refused_before_any_change(self, promoted: tuple[Site, Transaction]) -> None:
+        site, done = promoted
         assert done.promotion is not None
         before = read_truth_and_production(site)
         (site.layout.snapshots / str(done.promotion.pre_snapshot) / "uv.lock").write_text("damaged")
@@ -374,8 +422,8 @@ class TestFailure:
         assert caught.value.code == "gov-snapshot-damaged"
         assert read_truth_and_production(site) == before
 
-    def test_failed_rollback_leaves_everything_unchanged(self, site: Site) -> None:
-        done = add_to_production(site, "pack", "newlet")
+    def test_failed_rollback_leaves_everything_unchanged(self, promoted: tuple[Site, Transaction]) -> None:
+        site, done = promoted
         assert done.promotion is not None
         with site.opened() as context:
             rollback.rollback(context, str(done.promotion.pre_snapshot))

@@ -59,6 +59,7 @@ def started(layout: GovLayout, comfyui: Path, *given: str) -> subprocess.Popen[s
     )
 
 
+@pytest.mark.slow
 def test_comfyui_replaces_the_process_with_the_real_interpreter(layout: GovLayout, comfyui: Path) -> None:
     with started(layout, comfyui, "--port", "9000") as process:
         output = process.communicate(timeout=60)[0].splitlines()
@@ -67,17 +68,19 @@ def test_comfyui_replaces_the_process_with_the_real_interpreter(layout: GovLayou
     assert output[1] == f"{comfyui} yes None {environment} {process.pid}"
 
 
+@pytest.mark.slow
 def test_exit_code_is_that_of_comfyui(layout: GovLayout, comfyui: Path) -> None:
     (comfyui / "main.py").write_text("raise SystemExit(3)")
     with started(layout, comfyui) as process:
         assert process.wait(60) == 3
 
 
+@pytest.mark.slow
 def test_signals_reach_comfyui(layout: GovLayout, comfyui: Path) -> None:
     (comfyui / "main.py").write_text(
         "import signal, sys, time\n"
         "signal.signal(signal.SIGINT, lambda *_: sys.exit(7))\n"
-        "print('up', flush=True)\ntime.sleep(60)\n"
+        "print('up', flush=True)\ntime.sleep(600)\n"
     )
     with started(layout, comfyui) as process:
         assert process.stdout is not None

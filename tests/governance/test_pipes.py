@@ -34,7 +34,7 @@ def package_files(site: Site) -> Path:
     return next(generation.environment_dir(site.layout, key).glob("lib/*/site-packages"))
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock", "plugins.json"])
 def test_checks_report_a_truth_file_that_is_a_pipe(site: Site, name: str) -> None:
     looked = access.read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
@@ -43,7 +43,7 @@ def test_checks_report_a_truth_file_that_is_a_pipe(site: Site, name: str) -> Non
     assert {one.status for one in results} - {"ok"}
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock"])
 def test_trial_refuses_a_truth_file_that_is_a_pipe(site: Site, name: str) -> None:
     replace_by_pipe(site.layout.truth_file(name))
@@ -51,7 +51,7 @@ def test_trial_refuses_a_truth_file_that_is_a_pipe(site: Site, name: str) -> Non
         transaction.hash_truth_files(site.layout)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["corelet/__init__.py", "corelet-1.0.dist-info/RECORD"])
 def test_pipe_instead_of_a_package_file_is_modified(site: Site, name: str) -> None:
     place = package_files(site)
@@ -59,12 +59,12 @@ def test_pipe_instead_of_a_package_file_is_modified(site: Site, name: str) -> No
     assert integrity.verify(place.parents[2], None).status == "modified"
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_pipe_instead_of_the_hook_is_not_recognised(tmp_path: Path) -> None:
     assert not is_own_hook(replace_by_pipe(tmp_path / "_gov_own_copies.pth"))
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_pipe_instead_of_the_lock_is_not_held(site: Site) -> None:
     replace_by_pipe(site.layout.process_lock)
     assert not is_held(site.layout.process_lock)

@@ -102,7 +102,7 @@ def run_commands(folder: Path) -> list[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_rewording_changes_no_fact(tmp_path: Path) -> None:
     facts, _count = rewording.run("tests.governance.test_rewording:run_commands", tmp_path / "plain" / "site")
     reworded, count = rewording.run(

@@ -29,6 +29,7 @@ PLACES: Mapping[str, str] = {
     "gov_snapshots_index": "state/snapshots_index.json",
     "gov_generation": "envs/*/.gov-complete",
     "gov_checks": "state/checks.json",
+    "gov_comfyui": "state/comfyui.json",
     "lock": "state/.lock",
 }
 

@@ -23,6 +23,7 @@ def add_wheel(
     extras: Mapping[str, Sequence[str]] | None = None,
     scripts: Mapping[str, str] | None = None,
     misrecorded: Collection[str] = (),
+    requires_python: str = "",
 ) -> Path:
     """Build a pure wheel and return it; the same arguments give the same bytes.
 
@@ -35,11 +36,13 @@ def add_wheel(
         extras: Requirement lines of its extras.
         scripts: Console scripts by name, each `module:function`.
         misrecorded: Files whose hash in the RECORD is wrong, as some published wheels have them.
+        requires_python: The versions of Python that it supports; any when empty.
     """
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     content = {f"{module}/__init__.py": f'__version__ = "{version}"\n', **(files or {})}
-    content[f"{info}/METADATA"] = _metadata(name, version, requires, extras or {})
+    python_lines = f"Requires-Python: {requires_python}\n" if requires_python else ""
+    content[f"{info}/METADATA"] = python_lines + _metadata(name, version, requires, extras or {})
     content[f"{info}/WHEEL"] = _WHEEL
     if scripts:
         lines = [f"{script} = {target}" for script, target in scripts.items()]

@@ -8,6 +8,7 @@
  *   driver TEXT
  *   cuda NUMBER          what nvmlSystemGetCudaDriverVersion_v2 answers, 12080 for 12.8; "not supported" without it
  *   memory_v2 CODE       what nvmlDeviceGetMemoryInfo_v2 answers
+ *   utilisation PERCENT  what nvmlDeviceGetUtilizationRates answers for all GPUs; "not supported" without it
  *   gpu UUID HANDLE_CODE MEMORY_CODE TOTAL_MIB FREE_MIB RESERVED_MIB MIG NAME...
  *   mig UUID MEMORY_CODE TOTAL_MIB FREE_MIB      an instance of the gpu line above it
  * Structure layouts and codes follow NVIDIA's public NVML API reference.
@@ -34,7 +35,7 @@ typedef struct device {
 
 static device pool[MAX];
 static device *gpus[MAX];
-static int pool_used, gpu_count, init_code, memory_v2_code, cuda;
+static int pool_used, gpu_count, init_code, memory_v2_code, cuda, utilisation;
 static char driver[80], init_action[32];
 
 static void state_path(char *path, size_t size) {
@@ -52,6 +53,7 @@ static void read_line(const char *line) {
         if (sscanf(init_action, "%d", &init_code) != 1) init_code = 0;
     } else if (sscanf(line, "driver %79s", driver) == 1) {
     } else if (sscanf(line, "cuda %d", &cuda) == 1) {
+    } else if (sscanf(line, "utilisation %d", &utilisation) == 1) {
     } else if (sscanf(line, "memory_v2 %d", &memory_v2_code) == 1) {
     } else if (sscanf(line, "gpu %95s %d %d %llu %llu %llu %d %95[^\n]", made->uuid, &made->handle_code,
                       &made->memory_code, &made->total, &made->free, &made->reserved, &made->mig, made->name) == 8) {
@@ -69,6 +71,7 @@ int nvmlInitWithFlags(unsigned int flags) {
     char path[4096], line[512];
     (void)flags;
     pool_used = gpu_count = init_code = memory_v2_code = 0;
+    utilisation = -1;
     state_path(path, sizeof path);
     FILE *file = fopen(path, "r");
     if (!file) return 999;
@@ -141,6 +144,14 @@ int nvmlDeviceGetMemoryInfo_v2(device *handle, memory_v2 *memory) {
     memory->reserved = handle->reserved * MIB;
     memory->used = memory->total - memory->free - memory->reserved;
     return handle->memory_code;
+}
+
+int nvmlDeviceGetUtilizationRates(device *handle, unsigned int *rates) {
+    (void)handle;
+    if (utilisation < 0) return NOT_SUPPORTED;
+    rates[0] = (unsigned int)utilisation;
+    rates[1] = 0;
+    return SUCCESS;
 }
 
 int nvmlDeviceGetMigMode(device *handle, unsigned int *current, unsigned int *pending) {

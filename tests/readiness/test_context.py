@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import CorruptFile
+from comfywatchman.base.state.state_file import CorruptFile
 from comfywatchman.readiness.context import CycleContext
 from tests.hosts import Host
 

@@ -122,6 +122,7 @@ def test_unwritable_folder_falls_back_to_memory(tmp_path: Path) -> None:
         database.close()
 
 
+@pytest.mark.slow
 def test_damaged_file_that_cannot_be_moved_falls_back_to_memory(tmp_path: Path) -> None:
     (tmp_path / "i").write_bytes(b"no database, but a file")
     for number in range(1, 1000):
@@ -162,6 +163,7 @@ def test_a_busy_database_is_not_damaged(tmp_path: Path) -> None:
     database.close()
 
 
+@pytest.mark.slow
 def test_two_processes_can_create_the_database_at_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Pool(4) as pool:

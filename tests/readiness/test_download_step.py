@@ -38,6 +38,7 @@ def available(made: Scenario, *names: str) -> None:
         made.lora(name)
 
 
+@pytest.mark.slow
 def test_without_anything_found_there_is_no_plan(made: Scenario) -> None:
     assert plan(made) is None
     made.lora("nobody_knows_it.safetensors")
@@ -45,6 +46,7 @@ def test_without_anything_found_there_is_no_plan(made: Scenario) -> None:
     assert plans(made) == []
 
 
+@pytest.mark.slow
 def test_a_plan_is_named_in_report_markdown_and_terminal(made: Scenario) -> None:
     available(made, LORA, "paper_cut.safetensors")
     said = plan(made)
@@ -60,18 +62,13 @@ def test_a_plan_is_named_in_report_markdown_and_terminal(made: Scenario) -> None
     }
     assert abs(said["total_bytes"] - size) < 4
     command = f"comfywatchman download --plan {path.name}"
-    words = "0.4 MiB as far as sizes are known"
     markdown = made.host.layout.status_markdown.read_text("utf-8")
-    assert f"1. **2 models**: Fetch all of them ({words}): {command}" in markdown
-    assert str(path.with_suffix(".md")) in markdown
+    assert f"All 2 files that were found: `{command}`." in markdown
     lines = made.host.invoke("--run-cycle").output.strip().split("\n")
-    assert lines[-2:] == [
-        f"Plan:   {path.with_suffix('.md')}",
-        f"To fetch 2 files ({words}): {command}",
-    ]
-    assert lines[-3].startswith("Report: ")
+    assert lines[-1] == f"All 2 files that were found: {command}"
 
 
+@pytest.mark.slow
 def test_a_plan_is_written_anew_only_when_it_says_something_else(made: Scenario) -> None:
     available(made, LORA)
     first = plan(made)
@@ -84,6 +81,7 @@ def test_a_plan_is_written_anew_only_when_it_says_something_else(made: Scenario)
     assert len(plans(made)) == 2
 
 
+@pytest.mark.slow
 def test_a_damaged_plan_is_a_problem_and_another_one_is_written(made: Scenario) -> None:
     available(made, LORA)
     put(made.host.home / "output" / "plans" / "old.json", b"{broken")
@@ -91,6 +89,7 @@ def test_a_damaged_plan_is_a_problem_and_another_one_is_written(made: Scenario) 
     assert any("is not a valid download plan" in one for one in made.host.report()["problems"])
 
 
+@pytest.mark.slow
 def test_what_waits_for_a_choice_or_is_blocked_is_counted(made: Scenario) -> None:
     made.on_civitai(LORA)
     made.on_civitai(LORA, had_as="the other one")
@@ -105,20 +104,22 @@ def test_what_waits_for_a_choice_or_is_blocked_is_counted(made: Scenario) -> Non
     made.host.invoke("resolve", "--choose", "detail_upscaler.pth", "1")
     said = plan(made)
     assert (said["downloads"], [one["name"] for one in said["blocked"]]) == (0, ["detail_upscaler.pth"])
-    words = "cannot be fetched as things stand: Files of this kind can run code"
+    words = "`detail_upscaler.pth`: Files of this kind can run code"
     assert words in made.host.layout.status_markdown.read_text("utf-8")
-    assert "Found, but not to be fetched as things stand: 1" in made.host.invoke("status").output
+    assert "1 model was found, but is blocked" in made.host.invoke("status").output
 
 
+@pytest.mark.slow
 def test_no_plan_is_named_for_what_is_missing_no_longer(made: Scenario) -> None:
     available(made, LORA)
     assert plan(made) is not None
     made.host.model(f"loras/{LORA}")
     assert plan(made) is None
-    assert "Plan:" not in made.host.invoke("status").output
+    assert "planned downloads" not in made.host.invoke("status").output
 
 
 @pytest.mark.parametrize("link", ["hard", "off"])
+@pytest.mark.slow
 def test_bytes_that_lie_here_are_linked_unless_links_are_off(made: Scenario, link: str) -> None:
     made.host.set(downloads__link=link)
     available(made, LORA)
@@ -127,36 +128,40 @@ def test_bytes_that_lie_here_are_linked_unless_links_are_off(made: Scenario, lin
     assert ("same_as" in item) is (link == "hard")
 
 
+@pytest.mark.slow
 def test_without_being_asked_for_nothing_is_fetched(made: Scenario) -> None:
     available(made, LORA)
     made.host.cycle()
     assert made.cdn.asked == []
 
 
+@pytest.mark.slow
 def test_auto_takes_what_is_found_and_the_next_cycle_says_ready(made: Scenario) -> None:
     available(made, LORA, "inks/paper_cut.safetensors")
     made.civitai.models[1]["modelVersions"][0]["files"][0]["name"] = "paper_cut.safetensors"
     made.host.set(downloads__auto=True)
     assert plan(made)["fetched"] == 2
-    assert "2 of them came in this cycle" in made.host.layout.status_markdown.read_text("utf-8")
-    assert "2 of 2 files fetched; the next cycle judges them." in made.host.invoke("status").output
+    assert "2 of 2 planned downloads came in with this check" in made.host.layout.status_markdown.read_text("utf-8")
+    assert "2 of 2 planned downloads came in; the next check judges them." in made.host.invoke("status").output
     assert made.host.status().summary.ready == 2
     fetched = made.host.comfyui / "models" / "loras" / LORA
     assert fetched.read_bytes() == made.bytes_of[LORA]
 
 
+@pytest.mark.slow
 def test_auto_takes_what_an_earlier_cycle_has_found(made: Scenario) -> None:
     available(made, LORA)
     made.host.invoke("--run-cycle")
     searched = len(made.civitai.asked)
     ended = made.host.invoke("--run-cycle", "--auto-download")
-    assert "1 of 1 file fetched" in ended.output
+    assert "1 of 1 planned downloads came in" in ended.output
     assert "search" not in made.host.history()[-1].phases
     # The download itself is the only thing that was asked for.
     assert len(made.civitai.asked) == searched + 1
     assert made.host.status().summary.ready == 1
 
 
+@pytest.mark.slow
 def test_auto_takes_no_doubt_no_pickle_and_nothing_without_a_hash(made: Scenario) -> None:
     made.host.set(downloads__auto=True, downloads__allow_pickle=True)
     made.on_civitai("two.safetensors")
@@ -172,6 +177,7 @@ def test_auto_takes_no_doubt_no_pickle_and_nothing_without_a_hash(made: Scenario
     assert made.cdn.asked == []
 
 
+@pytest.mark.slow
 def test_what_does_not_come_is_a_problem_of_the_report(made: Scenario) -> None:
     made.host.set(downloads__auto=True)
     available(made, LORA)
@@ -182,6 +188,7 @@ def test_what_does_not_come_is_a_problem_of_the_report(made: Scenario) -> None:
     assert made.host.history()[-1].errors == 1
 
 
+@pytest.mark.slow
 def test_a_cycle_tells_how_far_searches_and_downloads_are(made: Scenario) -> None:
     made.host.set(downloads__auto=True)
     available(made, LORA)
@@ -191,6 +198,7 @@ def test_a_cycle_tells_how_far_searches_and_downloads_are(made: Scenario) -> Non
     assert f"Downloading {LORA} (100 %)" in told
 
 
+@pytest.mark.slow
 def test_an_embedding_is_fetched_under_its_whole_name(made: Scenario) -> None:
     made.embedding("soft_negative")
     made.on_civitai("soft_negative.safetensors", type="TextualInversion")

@@ -12,8 +12,10 @@ from comfywatchman.readiness.gates import (
     GateSettings,
     HostState,
     build_lock_held_reason,
+    find_needed_gb,
     find_skip_reason,
 )
+from comfywatchman.readiness.host_summary import SupervisorSummary
 
 Policy = Literal["any", "all", "index"]
 Choice = Literal["run", "skip"]
@@ -144,7 +146,7 @@ def test_skip_names_the_gpu_with_the_most_free_memory() -> None:
     state = HostState(gpus=GpuReading(status="ok", devices=(poorer, nearer)))
     reason = find_skip_reason(state, settings())
     assert reason is not None
-    assert reason.message == "GPU 1 (Card) has 5.00 GiB of free memory; a cycle needs 6 GiB."
+    assert reason.message == "GPU 1 (Card) has 5.00 GiB of free memory; a cycle needs 6 GiB ([schedule] min_vram_gb)."
     assert reason.details == {"gpu": 1, "free_gb": 5.0, "min_vram_gb": 6.0}
 
 
@@ -213,5 +215,48 @@ def test_running_cycle_has_its_own_skip_code() -> None:
     assert build_lock_held_reason("cycle.lock is held by process 7.").code == "cycle-running"
 
 
-def test_only_sleep_reasons_are_temporary() -> None:
-    assert {"going-to-sleep", "just-resumed"} == TEMPORARY_SKIPS
+def test_sleep_and_a_changing_comfyui_are_temporary() -> None:
+    assert {"going-to-sleep", "just-resumed", "comfyui-changing"} == TEMPORARY_SKIPS
+
+
+def test_cycle_waits_while_the_supervisor_starts_or_stops_comfyui() -> None:
+    switching = SupervisorSummary("switching", "ComfyUI is moving to another environment.", "", is_changing=True)
+    reason = find_skip_reason(HostState(gpus=GpuReading(status="unknown"), supervisor=switching), settings())
+    assert reason is not None
+    assert (reason.code, reason.details) == ("comfyui-changing", {"state": "switching"})
+    assert reason.message.startswith("ComfyUI is moving to another environment.")
+
+
+def test_cycle_does_not_wait_for_any_other_state_of_comfyui() -> None:
+    stalled = SupervisorSummary("stalled", "ComfyUI runs, but nothing in it makes progress.", "")
+    assert code(HostState(gpus=None, supervisor=stalled), settings()) is None
+
+
+def test_message_shows_that_the_memory_is_below_the_limit() -> None:
+    reading = GpuReading("ok", (GpuDevice(0, "", "", 8 * GIB, int(5.9999 * GIB), GIB),))
+    reason = find_skip_reason(HostState(reading), GateSettings(min_vram_gb=6.0))
+    assert reason is not None
+    assert "5.9999 GiB of free memory; a cycle needs 6 GiB" in reason.message
+
+
+@pytest.mark.parametrize(
+    ("total", "needed"),
+    [(6, 4.5), (4, 3.0), (6.6, 4.95), (7, 6.0), (24, 6.0), (None, 6.0)],
+)
+def test_limit_fits_a_card_that_can_never_meet_it(total: float | None, needed: float) -> None:
+    total_bytes = None if total is None else int(total * GIB)
+    card = GpuDevice(0, "GPU-x", "Card", total_bytes, 0, total_bytes)
+    assert find_needed_gb(card, 6.0) == pytest.approx(needed)
+
+
+def test_idle_small_card_runs_cycles() -> None:
+    idle = GpuDevice(0, "GPU-x", "Card", 6 * GIB, int(5.6 * GIB), int(0.4 * GIB))
+    busy = GpuDevice(0, "GPU-x", "Card", 6 * GIB, 2 * GIB, 4 * GIB)
+    chosen = settings(max_gpu_memory_used_percent=0)
+    assert find_skip_reason(HostState(GpuReading("ok", (idle,))), chosen) is None
+    reason = find_skip_reason(HostState(GpuReading("ok", (busy,))), chosen)
+    assert reason is not None
+    assert reason.message == (
+        "GPU 0 (Card) has 2.00 GiB of free memory; a cycle needs 4.5 GiB, because it can never have the 6 GiB of "
+        "[schedule] min_vram_gb."
+    )

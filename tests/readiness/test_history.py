@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from comfywatchman.base.errors import Failure
@@ -65,6 +66,7 @@ def test_unreadable_lines_are_skipped(tmp_path: Path) -> None:
     assert ids(path, limit=1) == ["c2"]
 
 
+@pytest.mark.slow
 def test_two_processes_keep_all_their_records(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     code = """
@@ -77,3 +79,12 @@ for number in range(40):
     children = [subprocess.Popen([sys.executable, "-c", code, str(path), who]) for who in "ab"]
     assert [child.wait(60) for child in children] == [0, 0]
     assert sorted(ids(path)) == sorted(f"{who}{number}" for who in "ab" for number in range(40))
+
+
+def test_records_of_another_comfyui_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    for number, comfyui in enumerate(("a", "b", None, "a")):
+        add_record(path, msgspec.structs.replace(build_record(number), comfyui=comfyui), keep=10)
+    assert [record.comfyui for record in read_records(path, limit=1, comfyui="b")] == ["b"]
+    assert len(read_records(path, limit=10, comfyui="a")) == 2
+    assert len(read_records(path, limit=10)) == 4

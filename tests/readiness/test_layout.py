@@ -18,6 +18,8 @@ PATHS = {
     "known_workflows": "state/workflows.json",
     "intake_log": "state/intake_log.jsonl",
     "history": "state/history.jsonl",
+    "running_cycle": "state/running_cycle.json",
+    "hung_gpu_probe": "state/hung_gpu_probe.json",
     "model_cache": "state/model_cache.json",
     "pack_cache": "state/custom_nodes_cache.json",
     "model_catalogue": "state/model_catalogue.msgpack",

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from comfywatchman.readiness.report.actions import list_actions
+from comfywatchman.readiness.report.troubles import TroubleKind, list_troubles
 from comfywatchman.readiness.states import ModelState, WorkflowStatus
 from comfywatchman.readiness.status import MasterStatus
 from tests.hosts import CHECKPOINT, Host, graph
@@ -28,11 +28,12 @@ def break_folders(host: Host, content: bytes = BROKEN) -> Path:
     return put(host.comfyui / "extra_model_paths.yaml", content)
 
 
-def first_action(status: MasterStatus) -> tuple[str, str, str]:
-    action = list_actions(status.workflows, status.plan, status.environment, status.start_problems)[0]
-    return action.kind, action.what, action.instruction
+def first_trouble(status: MasterStatus) -> tuple[str, str, str]:
+    trouble = list_troubles(status)[0]
+    return trouble.kind.value, trouble.subject, trouble.next_step
 
 
+@pytest.mark.slow
 def test_broken_file_makes_ready_uncertain_and_comes_first(host: Host) -> None:
     assert host.status().summary.ready == 1
     path = break_folders(host)
@@ -41,16 +42,17 @@ def test_broken_file_makes_ready_uncertain_and_comes_first(host: Host) -> None:
     entry = next(entry for entry in status.workflows if entry.path.endswith("/ready.json"))
     assert (entry.status, [problem.code for problem in entry.problems]) == (WorkflowStatus.UNCERTAIN, ["comfyui-exits"])
     assert f"{path}, line 4: 'loras' has no value." in entry.problems[0].message
-    assert first_action(status) == (
+    assert first_trouble(status) == (
         "start",
         str(path),
-        "Line 4: Write a folder there, or delete the line; several folders go on lines of their own below `|`.",
+        "Write a folder there, or delete the line; several folders go on lines of their own below `|`.",
     )
     assert not any("extra_model_paths" in problem for problem in status.problems)
     path.unlink()
     assert host.entry("ready.json").status is WorkflowStatus.READY
 
 
+@pytest.mark.slow
 def test_absent_model_is_unknown_while_folders_are_not_known(host: Host) -> None:
     path = break_folders(host)
     entry = host.entry("ready.json")
@@ -61,10 +63,10 @@ def test_absent_model_is_unknown_while_folders_are_not_known(host: Host) -> None
     assert (model.status, model.answer) == (ModelState.UNKNOWN, None)
     assert model.fix == f"Repair {path}, line 4 first: until then it is not known which folders hold models."
     status = host.status()
-    kinds = [action.kind for action in list_actions(status.workflows, start_problems=status.start_problems)]
-    assert kinds == ["start"]
+    assert [trouble.kind for trouble in list_troubles(status)] == [TroubleKind.START]
 
 
+@pytest.mark.slow
 def test_repaired_file_shows_its_models(host: Host, tmp_path: Path) -> None:
     put(tmp_path / "disk" / "checkpoints" / "far.safetensors", safetensors())
     host.write("far.json", checkpoint="far.safetensors")
@@ -97,14 +99,14 @@ def test_named_file_that_is_absent_counts_as_broken(host: Host, tmp_path: Path) 
     installation = replace(host.installation, extra_model_paths=(tmp_path / "absent.yaml",))
     status = host.status(installation=installation)
     assert status.summary.ready == 0
-    assert first_action(status)[:2] == ("start", str(tmp_path / "absent.yaml"))
+    assert first_trouble(status)[:2] == ("start", str(tmp_path / "absent.yaml"))
 
 
 def test_folder_of_packs_that_is_absent_takes_ready_away(host: Host) -> None:
     (host.comfyui / "custom_nodes").rmdir()
     status = host.status()
     assert status.summary.ready == 0
-    assert first_action(status) == ("start", f"{host.comfyui}/custom_nodes", "Create the folder, or make it readable.")
+    assert first_trouble(status) == ("start", f"{host.comfyui}/custom_nodes", "Create the folder, or make it readable.")
     host.write("absent.json", checkpoint="absent.safetensors")
     assert host.entry("absent.json").missing_models[0].status is ModelState.MISSING
 
@@ -116,8 +118,9 @@ def test_scan_and_status_name_the_line(host: Host) -> None:
     assert f"Problem: ComfyUI cannot start with {path}, line 4: 'loras' has no value." in scan.output
     host.cycle()
     lines = [line.strip() for line in host.invoke("status").output.splitlines()]
-    assert lines[lines.index("What to do:") + 1].startswith(f"1. {path}: Line 4: Write a folder there")
-    assert any("ready.json" in line and "a ComfyUI that starts" in line for line in lines)
+    assert any(line.startswith(f"Error: ComfyUI cannot start: {path}, line 4: ") for line in lines)
+    table = host.invoke("status", "--all").output.splitlines()
+    assert any("ready.json" in line and "a ComfyUI that starts" in line for line in table)
 
 
 def test_skipped_cycle_keeps_the_start_problems(host: Host) -> None:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import orjson
 import pytest
 
-from comfywatchman.readiness.report.actions import list_actions
 from comfywatchman.readiness.report.render import render_markdown
+from comfywatchman.readiness.report.troubles import TroubleKind, list_troubles
 from comfywatchman.readiness.states import ModelState, WorkflowStatus
 from comfywatchman.readiness.status import MasterStatus, MissingModel
 from tests.closed_paths import close_paths
-from tests.hosts import CHECKPOINT, Host
+from tests.hosts import CHECKPOINT, Host, needs_refusals
 from tests.model_files import put, safetensors
-
-OTHER_USER = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
-"""Prefix of a command that takes from root the right to read what its permissions forbid."""
 
 
 @pytest.fixture
@@ -51,11 +46,11 @@ def assert_unknown(host: Host, path: Path) -> str:
     assert model.obstacle.path == str(path)
     assert (status.plan, status.summary.missing_models, status.summary.unknown_models) == (None, 0, 1)
     assert "delete" not in (model.fix or "")
-    action = list_actions(status.workflows, status.plan, status.environment, status.start_problems)[0]
-    assert (action.kind, action.what, action.is_sure) == ("folder", str(path), True)
-    assert action.workflows == (status.workflows[0].path,)
-    assert f"1. **`{path}`**: " in render_markdown(status)
-    return action.instruction
+    trouble = list_troubles(status)[0]
+    assert (trouble.kind, trouble.subject) == (TroubleKind.UNREACHABLE, str(path))
+    assert trouble.workflows == 1
+    assert f"- **Couldn't read** `{path}`: " in render_markdown(status)
+    return trouble.next_step
 
 
 def test_folder_without_permission(host: Host, checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +58,7 @@ def test_folder_without_permission(host: Host, checkpoints: Path, monkeypatch: p
     assert assert_unknown(host, checkpoints).startswith("Permit this user to read it")
 
 
+@pytest.mark.slow
 def test_broken_link_to_the_folder(host: Host, checkpoints: Path, tmp_path: Path) -> None:
     shutil.move(checkpoints, tmp_path / "disk")
     checkpoints.symlink_to(tmp_path / "disk")
@@ -105,7 +101,7 @@ def test_mounting_a_disk_again_is_no_repair(host: Host, checkpoints: Path) -> No
     checkpoints.unlink()
     hidden.rename(checkpoints)
     assert host.entry("a.json").last_resolved_at == resolved_at is not None
-    assert [record.resolved for record in host.history()] == [0, 0, 0]
+    assert [record.resolved for record in host.history()] == [1, 0, 0]
 
 
 def test_link_to_a_model_on_a_disk_that_is_not_mounted(host: Host, checkpoints: Path, tmp_path: Path) -> None:
@@ -147,15 +143,25 @@ def test_subfolder_hides_only_the_names_below_it(
     assert states == {"a.json": [], "b.json": [ModelState.MISSING], "c.json": [ModelState.UNKNOWN]}
 
 
-def test_workflows_of_one_closed_folder_share_an_action(
+def test_workflows_of_one_closed_folder_share_a_trouble(
     host: Host, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.write("b.json", checkpoint="other.safetensors")
     close_paths(monkeypatch, checkpoints)
     status = host.status()
-    (action,) = list_actions(status.workflows)
-    assert (action.what, len(action.workflows)) == (str(checkpoints), 2)
+    trouble = list_troubles(status)[0]
+    assert (trouble.subject, trouble.workflows) == (str(checkpoints), 2)
     assert host.report()["summary"]["unknown_models"] == 2
+
+
+def test_embedding_in_a_prompt(host: Host, checkpoints: Path, tmp_path: Path) -> None:
+    folder = checkpoints.parent / "embeddings"
+    put(folder / "soft.safetensors", safetensors())
+    host.write("a.json", host.workflows.joinpath("a.json").read_bytes().replace(b"blurry", b"embedding:soft, blurry"))
+    assert host.entry("a.json").status is WorkflowStatus.READY
+    shutil.rmtree(folder)
+    folder.symlink_to(tmp_path / "mnt/embeddings")
+    assert assert_unknown(host, folder).startswith("Mount the disk of ")
 
 
 def test_model_folder_that_this_comfyui_does_not_know_is_not_called_missing(host: Host) -> None:
@@ -179,24 +185,11 @@ def test_model_folder_that_this_comfyui_does_not_know_is_not_called_missing(host
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may read everything")
+@needs_refusals
 @pytest.mark.parametrize("closed", ["models/checkpoints", f"models/checkpoints/{CHECKPOINT}", "models"])
 def test_refusal_by_the_kernel(host: Host, closed: str) -> None:
     host.status()
-    (host.comfyui / closed).chmod(0)
-    prefix = OTHER_USER if os.geteuid() == 0 else ()
-    try:
-        result = subprocess.run(
-            [*prefix, *host.command("--run-cycle")],
-            env=host.environment(),
-            capture_output=True,
-            timeout=100,
-            check=False,
-        )
-    finally:
-        (host.comfyui / closed).chmod(0o755)
-    assert result.returncode == 0, result.stderr
-    report = host.report()
+    report = host.report_without_permission(host.comfyui / closed)
     (entry,) = report["workflows"]
     assert (entry["status"], entry["missing_models"][0]["status"]) == ("UNCERTAIN", "unknown")
     assert entry["missing_models"][0]["obstacle"]["path"] == str(host.comfyui / closed)

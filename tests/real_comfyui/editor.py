@@ -13,7 +13,7 @@ from comfywatchman.comfyui.server.node_inputs import list_node_inputs
 from comfywatchman.comfyui.static_analysis.widgets import widget_width
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from comfywatchman.comfyui.server.node_inputs import NodeInput
 
@@ -27,6 +27,8 @@ NOTES: Final = frozenset({"Note", "MarkdownNote"})
 _PASSED_ON: Final = frozenset({"Reroute", "PrimitiveNode"})
 _SUBGRAPH_INPUT: Final = "-10"
 _SUBGRAPH_OUTPUT: Final = "-20"
+_DYNAMIC_COMBO: Final = "COMFY_DYNAMICCOMBO_V3"
+_GROWING: Final = "COMFY_AUTOGROW_V3"
 _DEFAULTS: Final = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
 
 
@@ -55,6 +57,19 @@ class Scope:
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Library:
+    """What links lead through.
+
+    Attributes:
+        subgraphs: The subgraphs of the file by id.
+        list_values: Returns the widget values of a node by input name, before links.
+    """
+
+    subgraphs: Mapping[str, Json]
+    list_values: Callable[[Json], Json]
+
+
 class Editor:
     """The editor beside one server."""
 
@@ -66,11 +81,12 @@ class Editor:
     def build_prompt(self, workflow: Json) -> Json:
         """Return what the editor sends for a workflow of its own format."""
         subgraphs = {entry["id"]: entry for entry in workflow.get("definitions", {}).get("subgraphs", [])}
+        library = Library(subgraphs, self._list_sent_values)
         prompt: Json = {}
         for scope, file_node in self._walk(_open_graph(workflow), subgraphs):
             node = {**file_node, "type": self._renames.get(file_node["type"], file_node["type"])}
             sent = prompt[scope.prefix + str(node["id"])] = {
-                "inputs": self._build_inputs(scope, node, subgraphs),
+                "inputs": self._build_inputs(scope, node, library),
                 "_meta": {"title": node["type"]},
             }
             # The editor knows the classes of its server only, and sends a node of any other without a class.
@@ -87,23 +103,36 @@ class Editor:
 
     def _walk(self, scope: Scope, subgraphs: Mapping[str, Json]) -> Iterator[tuple[Scope, Json]]:
         for node in scope.nodes.values():
-            if node["type"] in NOTES | _PASSED_ON or node.get("mode") in {MUTED, BYPASSED}:
-                continue
+            is_off = node.get("mode") in {MUTED, BYPASSED}
             if node["type"] in subgraphs:
-                yield from self._walk(_open_instance(scope, node, subgraphs[node["type"]]), subgraphs)
-            else:
+                # The mode of an instance inside another one does not keep its nodes back.
+                if scope.outer is not None or not is_off:
+                    yield from self._walk(_open_instance(scope, node, subgraphs[node["type"]]), subgraphs)
+            elif node["type"] not in NOTES | _PASSED_ON and not is_off:
                 yield scope, node
 
-    def _build_inputs(self, scope: Scope, node: Json, subgraphs: Mapping[str, Json]) -> Json:
+    def _build_inputs(self, scope: Scope, node: Json, library: Library) -> Json:
         inputs: Json = {}
-        values = {**self.list_values(node), **scope.overrides.get(str(node["id"]), {})}
-        for name, value in values.items():
+        overrides = scope.overrides.get(str(node["id"]), {})
+        for name, value in {**self.list_values(node), **overrides}.items():
             inputs[name] = {"__value__": value} if isinstance(value, list) else value
         for slot in node.get("inputs") or []:
-            source = _resolve(scope, slot.get("link"), slot.get("type"), subgraphs)
-            if source is not None:
+            link = slot.get("link")
+            if slot["name"] in overrides and link in scope.links and not _is_fed_by_host(scope, link):
+                # The input that the editor adds for a proxied widget takes the place of its link.
+                continue
+            source = _resolve(scope, link, slot.get("type"), library)
+            # A PrimitiveNode sets the widget of its target; a socket without one gets nothing from it.
+            if source is not None and (source[0] != "primitive" or slot.get("widget")):
                 inputs[slot["name"]] = source[1]
+        self._replace_nulls(node["type"], inputs)
         return inputs
+
+    def _replace_nulls(self, class_type: str, inputs: Json) -> None:
+        """Give combos without a value the first choice, as `loadGraphData` does; other widgets keep a null."""
+        for one in self._inputs.get(class_type, []):
+            if one.choices and one.name in inputs and inputs[one.name] is None:
+                inputs[one.name] = one.choices[0]
 
     def list_values(self, node: Json) -> Json:
         """Return the widget values of a node by input name, before links."""
@@ -111,28 +140,19 @@ class Editor:
         specifications = self._inputs.get(node["type"])
         if specifications is None:
             return _name_by_slots(node)
+        named: Json = dict(node.get("widgets_values_named") or _name_by_slots(node))
         if isinstance(stored, dict):
-            positions = list(stored.values())
-            named: Json = dict(stored)
-        else:
-            positions = _drop_forced_inputs(stored or [], specifications)
-            named = dict(node.get("widgets_values_named") or _name_by_slots(node))
-        values: Json = {}
-        index: int | None = 0
+            named = dict(stored)
+            widgets = [one for one in specifications if widget_width(one.name, one.type, one.options) != 0]
+            return named | {one.name: named.get(one.name, _default(one)) for one in widgets}
+        reader = _ValueReader(_drop_forced_inputs(stored or [], specifications), named)
         for one in specifications:
-            width = widget_width(one.name, one.type, one.options)
-            if width == 0:
-                continue
-            if index is None or width is None:
-                # The editor expands this input itself; the file's names are the nearest to that.
-                index = None
-                values.update({name: value for name, value in named.items() if name.split(".")[0] == one.name})
-                continue
-            if isinstance(stored, dict):
-                values[one.name] = stored.get(one.name, _default(one))
-            else:
-                values[one.name] = positions[index] if index < len(positions) else _default(one)
-            index += width
+            reader.read(one, one.name)
+        return reader.values
+
+    def _list_sent_values(self, node: Json) -> Json:
+        values = self.list_values(node)
+        self._replace_nulls(node["type"], values)
         return values
 
     def widget_positions(self, class_type: str) -> dict[str, int]:
@@ -147,6 +167,46 @@ class Editor:
                 places[one.name] = index
             index += width
         return places
+
+
+@dataclass
+class _ValueReader:
+    """Gives the values of a list to the widgets of a node, in the editor's order.
+
+    Attributes:
+        listed: The values.
+        named: The names that the file gives for them: the nearest to the editor behind a widget of unknown width.
+        values: The value of each widget so far.
+        index: Where the next value is; None when that is not known.
+    """
+
+    listed: list[Any]
+    named: Json
+    values: Json = field(default_factory=dict)
+    index: int | None = 0
+
+    def read(self, one: NodeInput, name: str) -> None:
+        width = widget_width(one.name, one.type, one.options)
+        if width == 0 or one.type == _GROWING:
+            return
+        if one.type != _DYNAMIC_COMBO:
+            self._take(name, width, _default(one))
+            return
+        options = one.options.get("options") or []
+        self._take(name, 1, options[0]["key"] if options else None)
+        # The widgets of the chosen option stand behind that of the combo.
+        for option in options:
+            if option["key"] == self.values[name]:
+                for inner in list_node_inputs({"input": option["inputs"]}):
+                    self.read(inner, f"{name}.{inner.name}")
+
+    def _take(self, name: str, width: int | None, default: Any) -> None:
+        if width is None or self.index is None:
+            self.index = None
+            self.values[name] = self.named.get(name, default)
+            return
+        self.values[name] = self.listed[self.index] if self.index < len(self.listed) else default
+        self.index += width
 
 
 def _open_graph(graph: Json, **around: Any) -> Scope:
@@ -173,7 +233,7 @@ def _open_instance(outer: Scope, host: Json, definition: Json) -> Scope:
         for (node_id, name), value in zip(keys, values, strict=False):
             if node_id == "-1":
                 promoted[name] = value
-            elif value is not None:
+            else:
                 overrides.setdefault(node_id, {})[name] = value
     for name, value in outer.overrides.get(str(host["id"]), {}).items():
         promoted[name] = value
@@ -184,7 +244,7 @@ def _open_instance(outer: Scope, host: Json, definition: Json) -> Scope:
         outer=outer,
         host=host,
         definition=definition,
-        promoted={name: value for name, value in promoted.items() if value is not None},
+        promoted=promoted,
         overrides=overrides,
     )
 
@@ -206,45 +266,108 @@ def _list_widget_inputs(inner: Scope, definition: Json) -> list[tuple[str, str]]
 
 
 def _resolve(  # noqa: PLR0911 - one return for each kind of origin
-    scope: Scope, link: Any, wanted: Any, subgraphs: Mapping[str, Json]
+    scope: Scope, link: Any, wanted: Any, library: Library
 ) -> Source | None:
     """Return where an input gets its value from; None when its own widget counts."""
     if link is None or link not in scope.links:
         return None
     origin, output, _, _ = scope.links[link]
     if origin == _SUBGRAPH_INPUT:
-        return _resolve_outside(scope, output, wanted, subgraphs)
+        return _resolve_outside(scope, output, library)
     node = scope.nodes.get(origin)
     if node is None or node.get("mode") == MUTED:
         return None
     if node["type"] == "PrimitiveNode":
         values = node.get("widgets_values") or []
-        return ("value", values[0]) if values else None
+        return ("primitive", values[0]) if values else None
     if node["type"] == "Reroute" or node.get("mode") == BYPASSED:
         inputs = node.get("inputs") or []
-        passed = _find_bypass(node, output, wanted) if node["type"] != "Reroute" else 0
-        return _resolve(scope, inputs[passed].get("link"), wanted, subgraphs) if inputs and passed is not None else None
-    if node["type"] in subgraphs:
-        return _resolve_inside(_open_instance(scope, node, subgraphs[node["type"]]), output, wanted, subgraphs)
+        if node.get("mode") != BYPASSED:
+            return _resolve(scope, inputs[0].get("link"), wanted, library) if inputs else None
+        passed = _find_bypass(node, output, wanted)
+        # Behind a bypassed node, the type of its own input counts.
+        return None if passed is None else _resolve_slot(scope, inputs[passed], library)
+    if node["type"] in library.subgraphs:
+        return _resolve_inside(_open_instance(scope, node, library.subgraphs[node["type"]]), output, wanted, library)
     return "link", [scope.prefix + origin, output]
 
 
-def _resolve_inside(inner: Scope, output: int, wanted: Any, subgraphs: Mapping[str, Json]) -> Source | None:
+def _resolve_inside(inner: Scope, output: int, wanted: Any, library: Library) -> Source | None:
     for link, (_, _, target, slot) in inner.links.items():
         if (target, slot) == (_SUBGRAPH_OUTPUT, output):
-            return _resolve(inner, link, wanted, subgraphs)
+            return _resolve(inner, link, wanted, library)
     return None
 
 
-def _resolve_outside(scope: Scope, slot: int, wanted: Any, subgraphs: Mapping[str, Json]) -> Source | None:
+def _resolve_slot(scope: Scope, slot: Json, library: Library) -> Source | None:
+    return _resolve(scope, slot.get("link"), slot.get("type"), library)
+
+
+def _is_fed_by_host(scope: Scope, link: Any) -> bool:
+    """Return whether the instance gives a value or link to the input of the subgraph from which a link comes."""
+    origin, output, _, _ = scope.links[link]
+    inputs = scope.definition.get("inputs") or []
+    if origin != _SUBGRAPH_INPUT or output >= len(inputs):
+        return False
+    is_linked = any(
+        outside.get("name") == inputs[output]["name"] and outside.get("link") is not None
+        for outside in scope.host.get("inputs") or []
+    )
+    return is_linked or inputs[output]["name"] in scope.promoted
+
+
+def _resolve_outside(scope: Scope, slot: int, library: Library) -> Source | None:
     inputs = scope.definition.get("inputs") or []
     if scope.outer is None or slot >= len(inputs):
         return None
     name = inputs[slot]["name"]
     for outside in scope.host.get("inputs") or []:
         if outside.get("name") == name and outside.get("link") is not None:
-            return _resolve(scope.outer, outside["link"], wanted, subgraphs)
-    return ("value", scope.promoted[name]) if name in scope.promoted else None
+            return _resolve_slot(scope.outer, outside, library)
+    if name in scope.promoted:
+        return "value", scope.promoted[name]
+    return _find_promoted_value(scope, slot, library)
+
+
+def _find_promoted_value(scope: Scope, slot: int, library: Library) -> Source | None:
+    """Return the value of the widget that an input of a subgraph promotes: it goes to all that the input feeds.
+
+    None where it feeds sockets only. A value that the instance gives to one of the inner widgets is that of all;
+    otherwise the first inner widget counts.
+    """
+    widgets = [
+        (target, scope.nodes[target]["inputs"][position]["name"])
+        for target, position in _list_targets(scope, slot)
+        if position < len(scope.nodes.get(target, {}).get("inputs") or [])
+        and scope.nodes[target]["inputs"][position].get("widget")
+    ]
+    for target, values in scope.overrides.items():
+        for name, value in values.items():
+            if (target, name) in widgets:
+                return "value", value
+    return _get_inner_value(scope, *widgets[0], library) if widgets else None
+
+
+def _get_inner_value(scope: Scope, target: str, name: str, library: Library) -> Source | None:
+    """Return the value of a widget of a node or instance inside a subgraph."""
+    node = scope.nodes[target]
+    if node["type"] not in library.subgraphs:
+        return "value", library.list_values(node).get(name)
+    inner = _open_instance(scope, node, library.subgraphs[node["type"]])
+    if name in inner.promoted:
+        return "value", inner.promoted[name]
+    names = [one["name"] for one in inner.definition.get("inputs") or []]
+    return _find_promoted_value(inner, names.index(name), library) if name in names else None
+
+
+def _list_targets(scope: Scope, slot: int) -> list[tuple[str, int]]:
+    """Return node and input position of all that an input of a subgraph feeds, in the order of its links."""
+    listed = scope.definition["inputs"][slot].get("linkIds")
+    links = [link for link in listed if link in scope.links] if listed else list(scope.links)
+    ends = [scope.links[link] for link in links]
+    return [
+        (target, position) for origin, output, target, position in ends if (origin, output) == (_SUBGRAPH_INPUT, slot)
+    ]
 
 
 def _find_bypass(node: Json, output: int, wanted: Any) -> int | None:
@@ -253,7 +376,7 @@ def _find_bypass(node: Json, output: int, wanted: Any) -> int | None:
     if not inputs:
         return None
     output_type = outputs[output].get("type") if output < len(outputs) else wanted
-    if "*" in (wanted, output_type):
+    if wanted == "*":
         return output if output < len(inputs) else 0
     if (
         output < len(inputs)
@@ -262,7 +385,12 @@ def _find_bypass(node: Json, output: int, wanted: Any) -> int | None:
     ):
         return output
     exact = [place for place, one in enumerate(inputs) if one.get("type") == wanted]
-    return exact[0] if exact else None
+    fitting = [
+        place
+        for place, one in enumerate(inputs)
+        if _fits(one.get("type"), output_type) and _fits(one.get("type"), wanted)
+    ]
+    return next(iter([*exact, *fitting]), None)
 
 
 def _fits(one: Any, other: Any) -> bool:

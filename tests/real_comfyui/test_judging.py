@@ -57,13 +57,19 @@ SPOILER = PLAIN.format(name="Mine") + textwrap.dedent("""
 """)
 
 
+@pytest.fixture(scope="module")
+def baselines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for the other nodes and the stored baseline starts, which trials of the module share."""
+    return tmp_path_factory.mktemp("baselines")
+
+
 @pytest.fixture
-def judged(real_comfyui_installed: Installed, tmp_path: Path) -> Any:
+def judged(real_comfyui_installed: Installed, tmp_path: Path, baselines: Path) -> Any:
     what = real_comfyui_installed
     front_end = ("--front-end-root", str(what.front_end)) if what.front_end else ()
 
     def run(**nodes: str) -> Judgement:
-        folders = {name: tmp_path / "nodes" / name for name in nodes}
+        folders = {name: (tmp_path if name == "mine" else baselines) / "nodes" / name for name in nodes}
         for name, folder in folders.items():
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "__init__.py").write_text(nodes[name])
@@ -75,11 +81,11 @@ def judged(real_comfyui_installed: Installed, tmp_path: Path) -> Any:
                 python=what.python,
                 baseline_python=what.python,
                 baseline_key="production",
-                baseline_file=tmp_path / "baseline.json",
+                baseline_file=baselines / f"{'-'.join(sorted(nodes))}.json",
                 scratch=tmp_path / "scratch",
                 stdout=tmp_path / "stdout.log",
                 stderr=tmp_path / "stderr.log",
-                timeout_seconds=110,
+                timeout_seconds=300,
                 extra_args=front_end,
             )
         )[0]

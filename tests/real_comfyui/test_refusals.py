@@ -14,6 +14,7 @@ from comfywatchman.comfyui.packs.definitions import read_core_definitions
 from comfywatchman.comfyui.server.object_info import read_object_info
 from comfywatchman.comfyui.static_analysis.server_checks import read_server_checks
 from comfywatchman.comfyui.validation.rules import ValidationRules
+from comfywatchman.readiness.verdicts.findings import ClassFinding
 from comfywatchman.readiness.verdicts.workflow import judge_workflow
 from comfywatchman.readiness.workflow_facts import read_workflow_facts
 from tests.readiness.verdicts.test_workflow import NoModels
@@ -27,6 +28,9 @@ PICTURE = {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batc
 SHOW = {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}}
 TEXT = {"class_type": "PrimitiveString", "inputs": {"value": "disabled"}}
 SCALED = {"image": ["1", 0], "upscale_method": "bilinear", "width": 8, "height": 8, "crop": "disabled"}
+
+
+LOADED = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
 
 
 def scale(**changes: Any) -> dict[str, Any]:
@@ -52,6 +56,9 @@ CASES: dict[str, dict[str, Any]] = {
     "null for a number": {"1": PICTURE, "2": scale() | {"inputs": SCALED | {"width": None}}, "3": SHOW},
     "a number below the minimum": {"1": PICTURE, "2": scale(width=-1), "3": SHOW},
     "a number above the maximum": {"1": PICTURE, "2": scale(width=1 << 20), "3": SHOW},
+    "a number for a picture": {"1": {"class_type": "LoadImage", "inputs": {"image": 5}}, "3": LOADED},
+    "a truth value for a picture": {"1": {"class_type": "LoadImage", "inputs": {"image": True}}, "3": LOADED},
+    "null for a picture": {"1": {"class_type": "LoadImage", "inputs": {"image": None}}, "3": LOADED},
     "an output that does not exist": {"1": PICTURE, "2": scale(image=["1", 1]), "3": SHOW},
     "an output counted from the end": {"1": PICTURE, "2": scale(image=["1", -1]), "3": SHOW},
     "an output of another type": {"1": PICTURE, "2": scale(image=["4", 0]), "3": SHOW, "4": TEXT},
@@ -70,16 +77,19 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def rules(real_comfyui: Server, real_comfyui_installed: Installed) -> ValidationRules:
+@pytest.fixture(scope="module", params=["asked", "not asked"])
+def rules(request: pytest.FixtureRequest, real_comfyui: Server, real_comfyui_installed: Installed) -> ValidationRules:
     version = real_comfyui.get("/system_stats")[1]["system"]["comfyui_version"]
     nodes = read_object_info(real_comfyui.get("/object_info")[1], {}, version=version)
-    specs = read_core_definitions(real_comfyui_installed.tree)
+    sources = read_core_definitions(real_comfyui_installed.tree).signatures
+    checks = read_server_checks(real_comfyui_installed.tree)
+    if request.param == "not asked":
+        return ValidationRules(sources, checks)
     classes = {
-        name: msgspec.structs.replace(signature, own_checks=() if name not in specs.own_checks else None)
+        name: msgspec.structs.replace(signature, own_checks=sources[name].own_checks)
         for name, signature in nodes.signatures.items()
     }
-    return ValidationRules(classes, read_server_checks(real_comfyui_installed.tree), is_live=True)
+    return ValidationRules(classes, checks, is_live=True)
 
 
 def is_accepted(server: Server, prompt: dict[str, Any]) -> bool:
@@ -97,5 +107,5 @@ def is_accepted(server: Server, prompt: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_ready_is_what_the_server_accepts(real_comfyui: Server, rules: ValidationRules, case: str) -> None:
     facts = read_workflow_facts(json.dumps(CASES[case]).encode(), container="json", table=load_builtin_table())
-    judged = judge_workflow(facts, NoModels(), lambda *_: None, rules=rules)
+    judged = judge_workflow(facts, NoModels(), lambda *_: ClassFinding(), rules=rules)
     assert (judged.status == "READY") == is_accepted(real_comfyui, CASES[case])

@@ -89,8 +89,11 @@ def test_combos_come_in_two_shapes(real_comfyui: Server) -> None:
     assert named
 
 
-def test_a_server_without_node_replacements_says_not_found(real_comfyui: Server) -> None:
-    assert real_comfyui.get("/node_replacements")[0] == 404
+def test_only_a_server_with_node_replacements_lists_them(
+    real_comfyui: Server, real_comfyui_installed: Installed
+) -> None:
+    has_them = (real_comfyui_installed.tree / "app" / "node_replace_manager.py").exists()
+    assert real_comfyui.get("/node_replacements")[0] == (200 if has_them else 404)
 
 
 def test_the_arguments_tell_which_base_folder_a_server_works_with(real_comfyui: Server) -> None:

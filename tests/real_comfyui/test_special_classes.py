@@ -23,9 +23,22 @@ Json = dict[str, Any]
 APPROXIMATIONS: Final = (
     *("taesd_encoder.safetensors", "taesd_decoder.safetensors", "taef1_encoder.safetensors"),
     *("taehv.safetensors", "lighttaew2_1.safetensors", "lighttae.safetensors", "taeltx_2.safetensors"),
+    *("taesdxl_encoder.fp16.safetensors", "taesdxl_decoder.sft", "taesd3_encoders.sft", "taesd3_decoder.sft"),
     "other.safetensors",
 )
-VALUES: Final = (*APPROXIMATIONS, "plain.safetensors", "taesd", "taef1", "taef2", "taesdxl", "pixel_space", "gone.pt")
+VALUES: Final = (
+    *APPROXIMATIONS,
+    "plain.safetensors",
+    "taesd",
+    "taef1",
+    "taef2",
+    "taesdxl",
+    "taesd3",
+    "pixel_space",
+    "gone.pt",
+)
+OWN_VAES: Final = ("taehv_own.safetensors", "taesd_encoder.sft")
+"""Files of the folder vae that are called like approximations."""
 
 
 def decode_with(loader: Json, output: int = 0) -> Json:
@@ -56,6 +69,8 @@ def statuses(
     base, home = tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("home")
     for name in APPROXIMATIONS:
         write_model(base / "models" / "vae_approx" / name)
+    for name in OWN_VAES:
+        write_model(base / "models" / "vae" / name)
     for folder in ("vae", "controlnet"):
         write_model(base / "models" / folder / "plain.safetensors")
     (base / "user" / "default" / "workflows").mkdir(parents=True)
@@ -63,7 +78,7 @@ def statuses(
     server = start(real_comfyui_installed, base)
     try:
         editor = Editor(server.get("/object_info")[1], renames=get_editor_renames(server))
-        vae_loaders = {name: {"class_type": "VAELoader", "inputs": {"vae_name": name}} for name in VALUES}
+        vae_loaders = {name: {"class_type": "VAELoader", "inputs": {"vae_name": name}} for name in (*VALUES, *OWN_VAES)}
         prompts = {f"vae {name}.json": decode_with(loader) for name, loader in vae_loaders.items()}
         files = {f"file {old}.json": build_file(old) for old in EDITOR_RENAMES}
         picture = editor.build_prompt(build_file("Nothing"))
@@ -81,7 +96,7 @@ def statuses(
     }
 
 
-@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("name", [*VALUES, *OWN_VAES])
 def test_vae_is_ready_where_the_server_offers_it(statuses: dict[str, tuple[bool, str, str]], name: str) -> None:
     is_accepted, asked, not_asked = statuses[f"vae {name}.json"]
     assert (asked == "READY", not_asked == "READY") == (is_accepted, is_accepted)

@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.real_comfyui, pytest.mark.slow]
 
 SAMPLE: Final = {
-    "60 % of the models": HostKind(models=0.6, seed=1, every=2, mutants=6),
-    "90 % of the models": HostKind(models=0.9, seed=2, every=2, mutants=6),
-    "97 % of the models": HostKind(models=0.97, seed=3, every=2, mutants=6),
-    "97 % of the models, pictures required": HostKind(models=0.97, pictures=0.6, are_required=True, seed=4, mutants=2),
+    "90 % of the models": HostKind(models=0.9, seed=2, every=3, mutants=4),
+    "97 % of the models, pictures required": HostKind(
+        models=0.97, pictures=0.6, are_required=True, seed=4, every=3, mutants=4
+    ),
 }
 """Hosts of `make check`."""
 
 WHOLE: Final = {
     "60 % of the models, all": HostKind(models=0.6, seed=5, mutants=60),
     "90 % of the models, all": HostKind(models=0.9, seed=6, mutants=60),
+    "97 % of the models, every second": HostKind(models=0.97, seed=3, every=2, mutants=6),
     "97 % of the models, all": HostKind(models=0.97, seed=7, mutants=60),
     "90 % of the models, pictures required, all": HostKind(
         models=0.9, pictures=0.6, are_required=True, seed=8, mutants=60
@@ -33,26 +34,8 @@ WHOLE: Final = {
 }
 """Hosts of `make truth`."""
 
-PREDICTED: Final = {
-    "asked": {
-        "bad_linked_input",
-        "custom_validation_failed",
-        "dependency_cycle",
-        "exception_during_inner_validation",
-        "exception_during_validation",
-        "invalid_input_type",
-        "missing_node_type",
-        "prompt_no_outputs",
-        "prompt_outputs_failed_validation",
-        "required_input_missing",
-        "return_type_mismatch",
-        "value_not_in_list",
-        "value_not_in_list model",
-    },
-    "not asked": {"custom_validation_failed", "missing_node_type", "value_not_in_list model"},
-}
-"""Reasons of a server, as it names them, for which no workflow may be READY; `model` where the input lists models."""
-
+MODES: Final = ("asked", "not asked")
+"""Cycles beside the running server, and without it from the source alone."""
 
 LISTED: Final = 10
 """How many of the wrong verdicts are printed with their names."""
@@ -72,17 +55,17 @@ def host(
     return compare_host(real_comfyui_installed, request.param, base, home)
 
 
-@pytest.mark.parametrize("mode", sorted(PREDICTED))
+@pytest.mark.parametrize("mode", MODES)
 def test_no_ready_workflow_is_refused(
     host: dict[str, Comparison], mode: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lies = host[mode].find_lies()
     with capsys.disabled():
         sys.stdout.write(_describe(mode, host[mode], lies))
-    assert {name: sorted(kinds) for name, kinds in lies.items() if kinds & PREDICTED[mode]} == {}
+    assert {name: sorted(kinds) for name, kinds in lies.items()} == {}
 
 
-@pytest.mark.parametrize("mode", sorted(PREDICTED))
+@pytest.mark.parametrize("mode", MODES)
 def test_accepted_workflows_are_ready_or_named(host: dict[str, Comparison], mode: str) -> None:
     assert host[mode].find_denials() == {}
 
@@ -91,9 +74,9 @@ def test_the_comparison_has_both_sides(host: dict[str, Comparison]) -> None:
     for comparison in host.values():
         assert comparison.entries.keys() == comparison.answers.keys()
         table = comparison.table()
-        assert table["READY", "accepted"] >= 100
+        assert table["READY", "accepted"] >= 50
         assert sum(count for (_, answer), count in table.items() if answer == "refused") >= 100
-    assert {"asked", "not asked"} == host.keys()
+    assert set(MODES) == host.keys()
 
 
 def _describe(mode: str, comparison: Comparison, lies: dict[str, set[str]]) -> str:

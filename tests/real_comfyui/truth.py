@@ -36,7 +36,21 @@ INNER_FOLDER: Final = "inner"
 SPELLINGS: Final = ("\\", "/", None)
 """How workflows name a model of a subfolder: as on Windows, as the server does, or without the subfolder."""
 
-_MEDIA: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4", ".webm", ".mov", ".mp3", ".wav", ".flac", ".m4a")
+_MEDIA: Final = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+    ".gif",
+    ".mp4",
+    ".webm",
+    ".mov",
+    ".mp3",
+    ".wav",
+    ".flac",
+    ".m4a",
+    ".glb",
+)
 
 
 @dataclass(frozen=True)
@@ -120,10 +134,6 @@ class Comparison:
             return bool(entry["problems"] or entry["missing_models"] or entry["missing_nodes"])
         files = [(model["node_type"], model["input"], model["name"]) for model in entry["missing_models"]]
         files += [(one["node_type"], one["input"], one["name"]) for one in entry["missing_inputs"] if one["required"]]
-        if entry["refused_inputs"] and all(one["value"] is None for one in entry["refused_inputs"]):
-            # The editor sends the null of a subgraph instance (frontend 1.58.1), which int() refuses; the converter of
-            # these tests sends the value of the definition instead.
-            return True
         if not files or entry["missing_nodes"] or entry["refused_inputs"]:
             return False
         return all(name not in self._offered(node_type, input_name) for node_type, input_name, name in files)

@@ -108,6 +108,7 @@ def test_it_ranks_what_it_is_shown_and_whatever_it_says_is_no_proof(served: str)
     assert all(path.startswith(("/api/", "/a/wan-lightning/")) for path in asked)
 
 
+@pytest.mark.torture
 def test_asked_as_agents_are_asked_it_invents_an_address_and_nothing_comes_of_it(served: str) -> None:
     invented = _invented(served)
     assert '"FOUND"' in invented

@@ -33,6 +33,12 @@ Page = Callable[[Asked, BaseHTTPRequestHandler], Reply | None]
 """Gives the reply, or writes its own to the handler's `wfile` and gives None (the connection then closes)."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # The thread that accepts may be held up: a connection more than this waits a second.
+    request_queue_size = 128
+
+
 class LocalServer:
     """Serves pages by path (without query); `asked` holds every request in order.
 
@@ -43,8 +49,7 @@ class LocalServer:
         self.pages: dict[str, Page | Reply] = dict(pages or {})
         self.asked: list[Asked] = []
         self.leave = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     @property

@@ -178,6 +178,9 @@ class CivitaiServer(LocalServer):
         preferences: File metadata that an account prefers, by token (`{"fp": "fp32"}`).
         brown_outs: How many searches are answered with 503 first.
         limited: How many requests of any kind are answered with 429 first.
+        hidden_files: Files that lists show, but not their versions.
+        hidden_versions: Versions that lists show, but that are not shown by themselves.
+        linked: The version that offers a file, for files that other versions list as well.
         by_hash_lies: Hashes whose version is answered without the file that bears them.
     """
 
@@ -189,6 +192,9 @@ class CivitaiServer(LocalServer):
         self.preferences: dict[str, Json] = {}
         self.brown_outs = 0
         self.limited = 0
+        self.hidden_files: set[int] = set()
+        self.hidden_versions: set[int] = set()
+        self.linked: dict[int, int] = {}
         self.by_hash_lies: set[str] = set()
         self.cdn = cdn
         self._texts: dict[int, str] = {}
@@ -295,13 +301,23 @@ class CivitaiServer(LocalServer):
         if access.status:
             return _refused(asked, access)
         version = self._version(version_id)
-        if version is None or self.cdn is None:
+        if version is not None and version["usageControl"] != "Download":
+            return _refused(asked, DISABLED)
+        if version is not None and version["paidAccess"] is not None:
+            return _refused(asked, EARLY_ACCESS)
+        if version is None or (self.cdn is None and asked.method != "HEAD"):
             return _refused(asked, DELETED)
-        file = self._chosen(version["files"], asked, query)
-        if file is None or f"civitai-{file['id']}" not in self.cdn.blobs:
+        file = self._chosen(self.own_files(version), asked, query)
+        key = f"civitai-{file['id']}" if file is not None else ""
+        is_stored = self.cdn is None or key in self.cdn.blobs or asked.method == "HEAD"
+        if file is None or not is_stored:
             return _refused(asked, DELETED)
-        location = self.cdn.signed_url(f"civitai-{file['id']}")
+        location = self.cdn.signed_url(key) if self.cdn is not None else f"https://storage.invalid/{key}"
         return Reply(b"", 307, {"Location": location, "Cache-Control": "no-store"})
+
+    def own_files(self, version: Json) -> list[Json]:
+        """Give the files that a version offers itself; a VAE of another version is only listed in it."""
+        return [file for file in version["files"] if self.linked.get(file["id"], version["id"]) == version["id"]]
 
     def _chosen(self, files: list[Json], asked: Asked, query: Mapping[str, str]) -> Json | None:
         """Choose as the real one: by id, else by score, into which the account's preferences go."""
@@ -317,11 +333,12 @@ class CivitaiServer(LocalServer):
         """Give a version as `/model-versions` does: with its model's name and type, without its place."""
         for model in self.models:
             for version in model["modelVersions"]:
-                if version["id"] == version_id:
+                if version["id"] == version_id and version_id not in self.hidden_versions:
                     own = {name: value for name, value in version.items() if name not in {"index", "covered"}}
-                    about = {name: model[name] for name in ("name", "type", "nsfw", "poi")}
+                    about = {name: model[name] for name in ("name", "type", "nsfw", "poi", "mode") if name in model}
                     access = {"usageControl": "Download", "paidAccess": None, "updatedAt": version["createdAt"]}
-                    return {"modelId": model["id"], **access, **own, "model": about, "files": [*version["files"]]}
+                    files = [file for file in version["files"] if file["id"] not in self.hidden_files]
+                    return {"modelId": model["id"], **access, **own, "model": about, "files": files}
         return None
 
     def _files(self) -> Iterable[tuple[Json, Json, Json]]:

@@ -65,6 +65,7 @@ class FaultServer:
         self.elsewhere = elsewhere
         self.asked: list[Request] = []
         self.connections = 0
+        self.script = tuple(script)
         self._script = list(script)
         self._lock = threading.Lock()
         self._leave = threading.Event()

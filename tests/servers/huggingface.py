@@ -59,6 +59,7 @@ class HuggingFaceServer(LocalServer):
     Attributes:
         repos: What it holds.
         members: Tokens that are let into gated repositories.
+        failing: Responses by path (without query) in place of the real ones.
         limited: How many requests are answered with 429 first.
         brown_outs: How many requests are answered with 503 first.
     """
@@ -66,6 +67,7 @@ class HuggingFaceServer(LocalServer):
     def __init__(self, repos: Mapping[str, Repo] | None = None, *, cdn: CdnServer | None = None) -> None:
         super().__init__()
         self.repos: dict[str, Repo] = dict(repos or {})
+        self.failing: dict[str, Reply] = {}
         self.members: set[str] = set()
         self.limited = 0
         self.brown_outs = 0
@@ -99,6 +101,8 @@ class HuggingFaceServer(LocalServer):
         parts = urlsplit(asked.path)
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         path = parts.path
+        if path in self.failing:
+            return self.failing[path]
         if path == "/api/models":
             return self._search(query)
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", path):

@@ -12,12 +12,13 @@ def _names(text: str) -> frozenset[str]:
 
 CIVITAI_MODEL: Final = _names("""
 allowCommercialUse allowDerivatives allowDifferentLicense allowNoCredit availability creator creator.image
-creator.username description id minor modelVersions modelVersions.availability modelVersions.baseModel
+creator.username description id minor mode modelVersions modelVersions.availability modelVersions.baseModel
 modelVersions.baseModelType modelVersions.covered modelVersions.createdAt modelVersions.description
 modelVersions.downloadUrl modelVersions.files modelVersions.files.downloadUrl modelVersions.files.hashes
 modelVersions.files.hashes.AutoV1 modelVersions.files.hashes.AutoV2 modelVersions.files.hashes.AutoV3
 modelVersions.files.hashes.BLAKE3 modelVersions.files.hashes.CRC32 modelVersions.files.hashes.SHA256
 modelVersions.files.id modelVersions.files.metadata modelVersions.files.metadata.format
+modelVersions.files.metadata.quantType
 modelVersions.files.metadata.fp modelVersions.files.metadata.size modelVersions.files.name
 modelVersions.files.pickleScanMessage modelVersions.files.pickleScanResult modelVersions.files.primary
 modelVersions.files.scannedAt modelVersions.files.sizeKB modelVersions.files.type
@@ -32,7 +33,7 @@ files.hashes.AutoV1 files.hashes.AutoV2 files.hashes.AutoV3 files.hashes.BLAKE3 
 files.hashes.SHA256 files.id files.metadata files.metadata.format files.metadata.fp files.metadata.size
 files.name files.pickleScanMessage files.pickleScanResult files.primary files.scannedAt files.sizeKB
 files.type files.virusScanMessage files.virusScanResult id images licensingFee model model.name model.nsfw
-model.poi model.type modelId name nsfwLevel paidAccess paidAccess.endsAt paidAccess.permanent publishedAt
+model.mode model.poi model.type modelId name nsfwLevel paidAccess paidAccess.endsAt paidAccess.permanent publishedAt
 stats status trainedWords trainingDetails trainingStatus updatedAt uploadType usageControl
 """)
 CIVITAI_IMAGE: Final = _names("""

@@ -121,6 +121,7 @@ def test_installed_catalogues_are_found(templates: Path, model_list: Path, tmp_p
     assert find_model_list([tmp_path]) is None
 
 
+@pytest.mark.slow
 def test_every_url_of_the_official_templates_is_parsed(tmp_path: Path) -> None:
     for name, content in template_files().items():
         (tmp_path / name).write_bytes(content)

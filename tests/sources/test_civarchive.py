@@ -23,7 +23,7 @@ def server() -> Iterator[CivArchiveServer]:
 
 @pytest.fixture
 def archive(server: CivArchiveServer) -> Iterator[CivArchive]:
-    with HttpSession(timeout_seconds=10) as session:
+    with HttpSession(timeout_seconds=60) as session:
         yield CivArchive(session, server.url)
 
 
@@ -40,10 +40,22 @@ def test_unknown_or_invalid_hash_is_none(archive: CivArchive, server: CivArchive
     assert len(server.asked) == 1
 
 
-def test_version_without_the_hash_is_none(archive: CivArchive, server: CivArchiveServer) -> None:
+def test_version_without_the_hash_has_no_files(archive: CivArchive, server: CivArchiveServer) -> None:
     other = archived_version("other.safetensors", "cd" * 32)
     server.pages[f"/api/sha256/{DIGEST}"] = Reply(json.dumps(other).encode())
-    assert archive.find_by_sha256(DIGEST) is None
+    found = archive.find_by_sha256(DIGEST)
+    assert found is not None
+    assert found.files == ()
+
+
+@pytest.mark.parametrize("sha256", [None, 5, "ab", ["ab" * 32]])
+def test_unreadable_hash_is_no_absence(archive: CivArchive, server: CivArchiveServer, sha256: object) -> None:
+    version = archived_version("gone.safetensors", DIGEST)
+    version["files"][0]["sha256"] = sha256
+    server.pages[f"/api/sha256/{DIGEST}"] = Reply(json.dumps(version).encode())
+    with pytest.raises(Failure) as caught:
+        archive.find_by_sha256(DIGEST)
+    assert caught.value.code == "http-body"
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b'{"files": 5}', b"<html>", b'{"version": {"files": []}, "id": []'])

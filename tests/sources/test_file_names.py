@@ -13,6 +13,7 @@ from comfywatchman.sources.file_names import (
     is_precision,
     is_precision_variant,
     is_same_name,
+    may_belong_to,
     reason_invalid_model_name,
     tokenize,
 )
@@ -37,6 +38,7 @@ def test_differences_are_pairs_of_tokens(wanted: str, offered: str, pairs: objec
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
+@pytest.mark.slow
 def test_differences_are_symmetric(one: str, other: str) -> None:
     assert find_differing_tokens(one, one) == ()
     assert bool(find_differing_tokens(one, other)) == (tokenize(one) != tokenize(other))
@@ -169,3 +171,20 @@ def test_base_name_extension_and_tokens() -> None:
     assert (extension("x.SafeTensors"), extension("x"), extension(".pt")) == (".safetensors", "", "")
     assert is_same_name("Add_Detail.safetensors", "add_detail.SAFETENSORS")
     assert not is_same_name("add_detail.safetensors", "add-detail.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "model_name", "expected"),
+    [
+        ("cyberRealistic_v33.safetensors", "CyberRealistic", True),
+        ("epicrealism_naturalSin.safetensors", "epiCRealism", True),
+        ("detail_tweaker.safetensors", "Detail Tweaker XL", True),
+        ("my-dream-style-v2.safetensors", "Dream Style", True),
+        ("cyberRealistic_v33.safetensors", "Realistic Vision", False),
+        ("detail_tweaker.safetensors", "", False),
+        ("ae.safetensors", "Vae Collection", False),
+        ("_.safetensors", "Anything", False),
+    ],
+)
+def test_file_may_belong_to_a_model_of_its_first_words(name: str, model_name: str, *, expected: bool) -> None:
+    assert may_belong_to(name, model_name) is expected

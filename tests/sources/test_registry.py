@@ -21,7 +21,7 @@ NODE = {
 
 @pytest.fixture
 def session() -> Iterator[HttpSession]:
-    with HttpSession(timeout_seconds=5) as opened:
+    with HttpSession(timeout_seconds=60) as opened:
         yield opened
 
 

@@ -7,8 +7,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpResponse
 from comfywatchman.sources.site_responses import (
     build_api_failure,
-    convert_entries,
-    convert_or_none,
+    convert_fields,
     read_content,
     to_one_line,
 )
@@ -19,6 +18,13 @@ URL = "https://civitai.com/api"
 class Entry(msgspec.Struct, frozen=True):
     id: int
     name: str = ""
+
+
+class Noted(msgspec.Struct, frozen=True):
+    id: int
+    name: str = ""
+    note: str | None = None
+    unreadable: tuple[str, ...] = ()
 
 
 def response(status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> HttpResponse:
@@ -83,11 +89,33 @@ def test_hint_of_a_rate_limit_gives_the_seconds(wait: str, hint: str) -> None:
     assert build_api_failure(response(429, headers={"retry-after": wait}), "Civitai").hint == hint
 
 
-def test_entries_of_another_form_are_left_out() -> None:
-    assert convert_or_none({"id": 1, "unknown": 2}, Entry) == Entry(1)
-    assert convert_or_none({"id": "1"}, Entry) is None
-    assert convert_entries([{"id": 1}, None, {"name": "x"}, {"id": 2, "name": "b"}], Entry) == (Entry(1), Entry(2, "b"))
-    assert convert_entries({"id": 1}, Entry) == ()
+def test_unknown_fields_are_ignored_and_numbers_in_text_are_read() -> None:
+    assert convert_fields({"id": 1, "unknown": 2}, Entry) == Entry(1)
+    assert convert_fields({"id": "1"}, Entry) == Entry(1)
+
+
+def test_unreadable_field_does_not_hide_the_others() -> None:
+    assert convert_fields({"id": 1, "name": ["b"], "note": "n"}, Noted) == Noted(1, note="n", unreadable=("name",))
+    assert convert_fields({"id": 1, "name": None}, Entry) == Entry(1)
+    assert convert_fields({"id": 1, "unreadable": ["id"]}, Noted) == Noted(1)
+
+
+@pytest.mark.parametrize("payload", [None, 5, "x", [], [{"id": 1}], {}, {"id": None}, {"id": [1]}, {"name": "x"}])
+def test_entry_without_a_required_field_is_not_read(payload: object) -> None:
+    assert convert_fields(payload, Entry) is None
+
+
+def test_deeply_nested_field_is_unreadable() -> None:
+    deep: list[object] = []
+    for _ in range(5_000):
+        deep = [deep]
+    assert convert_fields({"id": 1, "name": deep}, Noted) == Noted(1, unreadable=("name",))
+
+
+def test_null_with_status_200_is_not_taken_for_absence() -> None:
+    with pytest.raises(Failure) as caught:
+        read_content(response(200, b"null"), "Civitai")
+    assert caught.value.code == "http-body"
 
 
 def test_foreign_text_becomes_one_short_line() -> None:

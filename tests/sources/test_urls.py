@@ -186,6 +186,7 @@ def test_extra_host_is_allowed_by_name_and_port_only() -> None:
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
+@pytest.mark.slow
 def test_invalid_file_builds_no_url(repo: str, revision: str, path: str) -> None:
     file = HuggingFaceFile(repo, revision, path)
     if not is_hugging_face_file(file):
@@ -197,6 +198,7 @@ _WORD = st.text("ABCabc019._-é %+#?&=;@:~", min_size=1, max_size=12)
 
 
 @given(st.lists(_WORD, min_size=1, max_size=3), st.sampled_from(["main", "a" * 40, "refs/pr/1", "v1.0"]))
+@pytest.mark.slow
 def test_odd_names_round_trip_through_a_url(path: list[str], revision: str) -> None:
     file = HuggingFaceFile("owner/name", revision, "/".join(path))
     if is_hugging_face_file(file):
@@ -259,3 +261,24 @@ def test_secrets_are_stripped_from_foreign_urls(url: str, shown: str) -> None:
 
 def test_civitai_page_url_selects_the_version() -> None:
     assert build_civitai_page_url("https://civitai.com/", 12, 34) == "https://civitai.com/models/12?modelVersionId=34"
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("urn:air:sdxl:lora:civitai:328553@368189", CivitaiAddress(328553, 368189)),
+        ("URN:AIR:flux1:checkpoint:CIVITAI:7@9.safetensors", CivitaiAddress(7, 9)),
+        ("urn:air:sd1:embedding:civitai:7", CivitaiAddress(7)),
+        ("urn:air:sd1:lora:huggingface:owner/name", None),
+        ("urn:air:sd1:lora:civitai:0@1", None),
+        ("urn:air:sd1:lora:civitai:7@9/../x", None),
+    ],
+)
+def test_air_identifier_names_a_version(text: str, address: CivitaiAddress | None) -> None:
+    assert parse_hub_url(text) == address
+    assert reason_to_refuse(text) is not None
+
+
+def test_air_identifiers_are_found_in_notes() -> None:
+    text = "Get (urn:air:sdxl:lora:civitai:3@4), or https://civitai.com/models/5."
+    assert find_urls(text) == ("https://civitai.com/models/5", "urn:air:sdxl:lora:civitai:3@4")

@@ -115,6 +115,7 @@ def html_of(markdown: str) -> str:
     return html
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_inert_in_the_report(host: Host) -> None:
     for name in HOSTILE_NAMES:
         host.write(name, graph(lora=os.fsdecode(name).encode("utf-8", "replace").decode()))
@@ -136,9 +137,10 @@ def assert_inert(markdown: str, rows: int) -> None:
     html = html_of(markdown)
     assert "<img" not in html
     assert 'href="https:evil' not in html
-    table = html.partition("<tbody>")[2].partition("</tbody>")[0]
-    assert table.count("<tr>") == rows
-    assert table.count("<td") == 6 * rows, "a pipe in a name makes no cell"
+    tables = [table.partition("</tbody>")[0].split("<tr>")[1:] for table in html.split("<tbody>")[1:]]
+    assert [len(table) <= rows for table in tables] == [True, True], "a name adds no row"
+    for table in tables:
+        assert len({row.count("<td") for row in table}) == 1, "a pipe in a name makes no cell"
     headings = [line for line in markdown.splitlines() if line.startswith("# ")]
     assert len(headings) == 1
     assert "49" not in headings[0]
@@ -192,8 +194,9 @@ def test_unreadable_folder_and_file_are_reported(host: Host) -> None:
         closed.chmod(0o700)
     by_name = {Path(entry.path).name: entry for entry in status.workflows}
     assert by_name["a.json"].status == "READY"
-    assert by_name["b.json"].status == by_name["locked.json"].status == "INVALID"
+    assert by_name["b.json"].status == by_name["locked.json"].status == "UNCERTAIN"
     assert "Permission denied" in by_name["locked.json"].problems[0].message
+    assert status.summary.unknown_workflows == 2
 
 
 def test_deeply_nested_file_is_invalid_with_a_reason(host: Host) -> None:
@@ -221,12 +224,14 @@ def test_file_of_200_mb_is_invalid_and_not_loaded(host: Host) -> None:
     assert host.cycle().record.read == 0
 
 
+@pytest.mark.slow
 def test_a_large_file_below_the_limit_is_read(host: Host) -> None:
     host.write("a.json", graph()[:-1] + b',"extra":"' + b"x" * (20 << 20) + b'"}')
     assert host.entry("a.json").status == "READY"
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "mp4", "webm", "flac", "mp3", "svg", "glb", "latent", "avif"])
+@pytest.mark.slow
 def test_invalid_media_file_is_handled(host: Host, suffix: str) -> None:
     rng = repeatable(7)
     for n, content in enumerate((b"", b"\x00", b"{}", graph(), rng.randbytes(5000))):
@@ -237,6 +242,7 @@ def test_invalid_media_file_is_handled(host: Host, suffix: str) -> None:
     assert host.cycle().record.read == 0
 
 
+@pytest.mark.slow
 def test_hostile_packs_and_models_are_handled(host: Host) -> None:
     packs = host.comfyui / "custom_nodes"
     put(packs / "deep" / "__init__.py", b"NODE_CLASS_MAPPINGS = " + b"[" * 50_000)

@@ -37,7 +37,16 @@ def _describe_device(nvml: Any, index: int, handle: Any, *, mig: bool) -> dict[s
         return {**device, "code": error.value, "problem": str(error)}
     # Not NVML's own `used`: version 2 leaves the driver's reserve out of it, version 1 does not.
     used = memory.total - memory.free
-    return {**device, "total": memory.total, "free": memory.free, "used": used}
+    utilisation = _read_utilisation(nvml, handle)
+    return {**device, "total": memory.total, "free": memory.free, "used": used, "utilisation": utilisation}
+
+
+def _read_utilisation(nvml: Any, handle: Any) -> int | None:
+    """Return in how many percent of the last second a kernel ran; None for MIG instances, which do not report it."""
+    try:
+        return int(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+    except nvml.NVMLError:
+        return None
 
 
 def _is_in_mig_mode(nvml: Any, handle: Any) -> bool:

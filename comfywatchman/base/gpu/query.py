@@ -1,17 +1,21 @@
-"""The GPUs of this machine, read through NVML in a child process: a driver can hang or crash its caller."""
+"""The GPUs of this machine: NVIDIA's by NVML in a child process (a driver can hang its caller), AMD's from sysfs."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
+from comfywatchman.base.clock import Clock, SystemClock
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.process import ProcessResult, run_with_timeout
+from comfywatchman.base.gpu.amd import AmdGpu, list_amd_gpus
+from comfywatchman.base.gpu.hung_probe import find_hung_probe, remember_hung_probe
+from comfywatchman.base.process import ChildProcess, ProcessResult
+from comfywatchman.base.text import format_size
 
 LIBRARIES: Final = (
     "libnvidia-ml.so.1",
@@ -19,6 +23,8 @@ LIBRARIES: Final = (
     "/run/opengl-driver/lib/libnvidia-ml.so.1",
 )
 """Where NVML may be: on the loader's search path, then in the folders of WSL and NixOS, which that path may lack."""
+
+SYSTEM_CLOCK: Final = SystemClock()
 
 # nvmlReturn_t in nvml.h
 _NOT_SUPPORTED: Final = 3
@@ -43,6 +49,7 @@ class GpuDevice:
         mig: Whether this is an instance of a partitioned GPU.
         shares_system_memory: Whether the GPU has no memory of its own; the figures are then those of the machine.
         problem: Why the memory is unknown; None when it is known.
+        utilisation_percent: In how much of the last second the GPU computed, for any process; None when it is unknown.
     """
 
     index: int
@@ -54,6 +61,7 @@ class GpuDevice:
     mig: bool = False
     shares_system_memory: bool = False
     problem: str | None = None
+    utilisation_percent: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +69,8 @@ class GpuReading:
     """The state of all GPUs at one moment.
 
     Attributes:
-        status: `ok` when at least one device reports its memory; `none` when there is certainly no usable NVIDIA GPU;
-            `unknown` when the driver hung, crashed, failed or returned nonsense.
+        status: `ok` when at least one device reports its memory; `none` when there is certainly no usable GPU of NVIDIA
+            or AMD; `unknown` when the driver hung, crashed, failed or returned nonsense.
         devices: All devices in NVML's order; one that could not be read is included with its problem.
         reason: Why the status is not `ok`; None when it is.
         driver_version: The driver's version; None when it is not known.
@@ -88,6 +96,7 @@ class _ProbedDevice(msgspec.Struct, frozen=True):
     used: int | None = None
     code: int = 0
     problem: str | None = None
+    utilisation: int | None = None
 
 
 class _ProbeResult(msgspec.Struct, frozen=True):
@@ -119,23 +128,84 @@ def read_gpus(
     libraries: tuple[str, ...] = LIBRARIES,
     system: Path = Path("/"),
     system_memory: Callable[[], tuple[int, int]] = read_system_memory,
+    hung_probe: Path | None = None,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> GpuReading:
-    """Read the GPUs and their free memory from NVML; never waits longer than the time limit.
+    """Read the GPUs and their free memory, never waiting longer than the time limit.
+
+    NVML is asked first; where it knows no GPU, AMD's are read.
 
     Args:
         timeout_seconds: How long the driver may take.
         libraries: Names or paths of NVML, tried in this order.
         system: The folder that holds `dev` and `sys`.
         system_memory: Returns total and available memory, for GPUs that share the machine's.
+        hung_probe: The file that remembers a query that cannot be killed; None to remember nothing.
+        clock: The clocks of this machine.
     """
     library = _find_library(libraries)
     if library is None:
-        return _read_without_library(system)
+        reading = _read_without_library(system)
+    else:
+        reading = _query_driver(
+            library,
+            timeout_seconds,
+            system=system,
+            system_memory=system_memory,
+            hung_probe=hung_probe,
+            clock=clock,
+        )
+    if reading.status == "none":
+        amd = tuple(_build_amd_device(index, gpu) for index, gpu in enumerate(list_amd_gpus(system)))
+        if amd:
+            is_known = any(device.memory_free_bytes is not None for device in amd)
+            reason = None if is_known else f"No GPU reports its memory: {amd[0].problem}."
+            return GpuReading("ok" if is_known else "unknown", amd, reason)
+    return reading
+
+
+def _query_driver(
+    library: str,
+    timeout_seconds: float,
+    *,
+    system: Path,
+    system_memory: Callable[[], tuple[int, int]],
+    hung_probe: Path | None,
+    clock: Clock,
+) -> GpuReading:
+    hung = None if hung_probe is None else find_hung_probe(hung_probe, clock)
+    if hung is not None:
+        # A second one would hang as well, and stay until the machine is restarted.
+        return _unknown_reading(f"The NVIDIA driver still has not answered an earlier query (process {hung}).")
     try:
-        probe = run_with_timeout(_probe_command(library), timeout_seconds=timeout_seconds)
+        with ChildProcess(_probe_command(library)) as child:
+            status = child.wait(timeout_seconds)
+            if status is not None:
+                written = child.count_output_bytes()
+                probe = ProcessResult(
+                    status, child.output_tail(max_bytes=written), child.errors_tail(max_bytes=written)
+                )
+                return _parse_probe(probe, system, system_memory)
+            if child.end(grace_seconds=0.0) is None and hung_probe is not None:
+                remember_hung_probe(hung_probe, child.pid, clock)
     except Failure as failure:
-        return _unknown_reading(f"The NVIDIA driver did not answer: {failure.message}")
-    return _parse_probe(probe, system, system_memory)
+        return _unknown_reading(f"The NVIDIA driver could not be queried: {failure.message}")
+    return _unknown_reading(f"The NVIDIA driver did not answer within {timeout_seconds:g} seconds.")
+
+
+def _build_amd_device(index: int, gpu: AmdGpu) -> GpuDevice:
+    if gpu.total_bytes is None or gpu.used_bytes is None:
+        problem = "the amdgpu driver reports no valid figures"
+        return GpuDevice(index, gpu.uuid, gpu.name, None, None, None, problem=problem)
+    return GpuDevice(
+        index=index,
+        uuid=gpu.uuid,
+        name=gpu.name,
+        memory_total_bytes=gpu.total_bytes,
+        memory_free_bytes=gpu.total_bytes - gpu.used_bytes,
+        memory_used_bytes=gpu.used_bytes,
+        shares_system_memory=gpu.shares_system_memory,
+    )
 
 
 def _find_library(libraries: tuple[str, ...]) -> str | None:
@@ -224,7 +294,7 @@ def _build_device(probed: _ProbedDevice, system_memory: Callable[[], tuple[int, 
                 memory_used_bytes=total - available,
                 shares_system_memory=True,
             )
-    return GpuDevice(
+    device = GpuDevice(
         index=probed.index,
         uuid=probed.uuid,
         name=probed.name,
@@ -233,7 +303,13 @@ def _build_device(probed: _ProbedDevice, system_memory: Callable[[], tuple[int, 
         memory_used_bytes=probed.used,
         mig=probed.mig,
         problem=probed.problem,
+        utilisation_percent=probed.utilisation,
     )
+    if probed.total is None or probed.free is None or 0 <= probed.free <= probed.total:
+        return device
+    # Believed, such a figure would let a cycle start beside a full GPU.
+    problem = f"the driver reports {format_size(probed.free)} free of {format_size(probed.total)}"
+    return replace(device, memory_total_bytes=None, memory_free_bytes=None, memory_used_bytes=None, problem=problem)
 
 
 def _has_nvidia_card(system: Path) -> bool:

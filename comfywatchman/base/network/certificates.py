@@ -73,7 +73,7 @@ def _certificates_failure(variable: str, error: OSError) -> Failure:
 
     reason = error.strerror or "it cannot be read"
     if isinstance(error, ssl.SSLError):
-        reason = "it holds no certificate"
+        reason = "it contains no certificate"
     return Failure(
         "network-settings",
         f"{variable} names no usable certificates: {reason}.",

@@ -61,7 +61,7 @@ def _open_socks_tunnel(sock: socket.socket, proxy: Proxy, host: str, port: int) 
     sock.sendall(bytes([_SOCKS_VERSION, len(methods)]) + methods)
     version, method = _read_exactly(sock, 2)
     if version != _SOCKS_VERSION:
-        raise OSError(0, "it is no SOCKS 5 proxy")
+        raise OSError(0, "it is not a SOCKS 5 proxy")
     if method not in methods:
         raise build_refusal(proxy, UNAUTHENTICATED)
     if method == _USER_AND_PASSWORD:

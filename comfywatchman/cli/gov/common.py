@@ -15,6 +15,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
 from comfywatchman.base.text import os_error_text
 from comfywatchman.cli.render import exit_code, print_failure, print_json, printable
+from comfywatchman.cli.task_option import find_reporter
 
 if TYPE_CHECKING:
     from comfywatchman.governance.environments.context import GovContext
@@ -30,9 +31,11 @@ class GovCommand(click.Command):
         try:
             return self._invoke_command(ctx)
         except Failure as failure:
+            if reporter := find_reporter(ctx):
+                reporter.fail(failure.code, failure.message, failure.hint)
             print_failure(failure)
             if ctx.params.get("as_json"):
-                error = {"code": failure.code, "message": failure.message, "hint": failure.hint}
+                error = {**failure.facts, "code": failure.code, "message": failure.message, "hint": failure.hint}
                 print_json(command=command_name(ctx), error=error)
             ctx.exit(exit_code(failure))
 
@@ -87,6 +90,7 @@ def open_gov(
     from comfywatchman.base.config import network_variables
     from comfywatchman.governance.environments.access import open_context
 
+    _require_named_comfyui(session, is_new=is_new)
     with (
         show_progress(session, activity or command) as progress,
         open_context(
@@ -113,6 +117,7 @@ def read_gov(session: Session) -> GovContext:
     from comfywatchman.base.config import network_variables
     from comfywatchman.governance.environments.access import read_context
 
+    _require_named_comfyui(session)
     with show_progress(session, "Reading"):
         gov = read_context(
             session.governed_root,
@@ -128,21 +133,44 @@ def _print_waiting(holder: str) -> None:
     click.echo(printable(f"Waiting for {holder} …"), err=True)
 
 
+def _require_named_comfyui(session: Session, *, is_new: bool = False) -> None:
+    """Refuse `--comfyui` of another ComfyUI than the governed one; `gov init` refuses the configured one as well.
+
+    Raises:
+        Failure: `gov-other-comfyui`, or a `config-…` code.
+    """
+    from comfywatchman.governance.store.governed import find_governed_comfyui, require_governed
+    from comfywatchman.governance.store.layout import GovLayout
+    from comfywatchman.governance.store.settings import read_settings
+
+    named = session.find_comfyui_folder()
+    if named is None or (session.comfyui_option is None and not is_new):
+        return
+    layout = GovLayout(session.governed_root)
+    settings = read_settings(layout.config)
+    # With comfyui_dir, the root names its ComfyUI, so that the configuration need not.
+    if session.comfyui_option is not None or not settings.paths.comfyui_dir:
+        require_governed(layout.root, find_governed_comfyui(layout, settings, named), named)
+
+
 def _print_notes(session: Session, gov: GovContext) -> None:
+    from comfywatchman.comfyui.install.identity import identify_comfyui
+
     if gov.note:
         click.echo(printable(gov.note), err=True)
-    named = session.comfyui_option
-    if named is not None and named.expanduser().resolve() != gov.comfyui.resolve():
-        click.echo(
-            f"--comfyui is ignored: this root governs {printable(str(gov.comfyui))} (comfyui_dir in its "
-            "config.toml). To govern another ComfyUI, give it its own root: gov --root FOLDER.",
-            err=True,
-        )
+    configured = session.find_comfyui_folder()
+    # With --root, the user has named the environment, and with it the ComfyUI.
+    if configured is None or session.governed_option is not None:
+        return
+    if not identify_comfyui(configured).is_same(identify_comfyui(gov.comfyui)):
+        root, governed = printable_path(gov.layout.root), printable_path(gov.comfyui)
+        other = printable_path(configured)
+        click.echo(f"The root {root} governs {governed}, not the configured ComfyUI in {other}.", err=True)
 
 
 @contextmanager
 def show_progress(session: Session, activity: str) -> Iterator[ProgressCallback]:
-    """Show a spinner with a text on a terminal; elsewhere nothing.
+    """Show a spinner with a text on a terminal, record the text for the page in a task, and do nothing elsewhere.
 
     Args:
         session: The session.
@@ -152,6 +180,10 @@ def show_progress(session: Session, activity: str) -> Iterator[ProgressCallback]
         A function that replaces the text.
     """
     session.log.debug("gov called", extra={"activity": activity})
+    if session.task is not None:
+        session.task.show(activity)
+        yield session.task.show
+        return
     if not sys.stderr.isatty():
         yield lambda _text: None
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
-from comfywatchman.cli.options import json_option
+from comfywatchman.cli.options import complete_names, json_option
 from comfywatchman.cli.render import DONE, FAILED, print_table, printable
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=GovCommand)
-@click.argument("snapshot")
+@click.argument("snapshot", shell_complete=complete_names("snapshot"))
 @json_option
 @click.pass_context
 def rollback(context: click.Context, snapshot: str, as_json: bool) -> None:
@@ -25,8 +25,9 @@ def rollback(context: click.Context, snapshot: str, as_json: bool) -> None:
     stays as it is. A snapshot of the current state is taken first.
 
     \b
-    gov snapshot list
-    gov rollback 20261120T120000Z-snap-0a1b2c
+    Examples:
+      gov snapshot list
+      gov rollback 20261120T120000Z-snap-0a1b2c
     """
     from comfywatchman.governance.environments.rollback import rollback as run_rollback
 
@@ -36,15 +37,16 @@ def rollback(context: click.Context, snapshot: str, as_json: bool) -> None:
 
 
 @click.command(cls=GovCommand)
-@click.argument("operation")
+@click.argument("operation", shell_complete=complete_names("operation"))
 @json_option
 @click.pass_context
 def undo(context: click.Context, operation: str, as_json: bool) -> None:
-    """Undo OPERATION, if pyproject.toml, uv.lock and plugins.json did not change since.
+    """Undo OPERATION, if pyproject.toml, uv.lock and plugins.json have not changed since.
 
     \b
-    gov op list
-    gov undo 20261120T120000Z-op-0a1b2c
+    Examples:
+      gov op list
+      gov undo 20261120T120000Z-op-0a1b2c
     """
     from comfywatchman.governance.environments.rollback import undo as run_undo
 
@@ -66,7 +68,13 @@ def _print_operation(context: click.Context, operation: Operation, message: str,
 @json_option
 @click.pass_context
 def list_snapshots(context: click.Context, as_json: bool) -> None:
-    """List the kept snapshots, newest first."""
+    """List the kept snapshots, newest first.
+
+    \b
+    Examples:
+      gov snapshot list
+      gov snapshot list --json
+    """
     from comfywatchman.governance.environments import generation, snapshot
 
     gov = read_gov(context.obj)
@@ -84,11 +92,17 @@ def list_snapshots(context: click.Context, as_json: bool) -> None:
 
 
 @click.command("inspect", cls=GovCommand)
-@click.argument("snapshot")
+@click.argument("snapshot", shell_complete=complete_names("snapshot"))
 @json_option
 @click.pass_context
 def inspect_snapshot(context: click.Context, snapshot: str, as_json: bool) -> None:
-    """Show SNAPSHOT, and whether its files are unchanged. Exits with 1 when they are not."""
+    """Show SNAPSHOT, and whether its files are unchanged. Exits with 1 when they are not.
+
+    \b
+    Examples:
+      gov snapshot inspect 20261120T144545Z-snap-1a2b3c
+      gov snapshot inspect 20261120T144545Z-snap-1a2b3c --json
+    """
     from comfywatchman.base.errors import Failure
     from comfywatchman.governance.environments import snapshot as snapshots
 
@@ -119,7 +133,13 @@ def inspect_snapshot(context: click.Context, snapshot: str, as_json: bool) -> No
 @json_option
 @click.pass_context
 def list_operations(context: click.Context, as_json: bool) -> None:
-    """List operations, newest first."""
+    """List operations, newest first.
+
+    \b
+    Examples:
+      gov op list
+      gov op list --json
+    """
     from comfywatchman.governance.environments.rollback import read_operations
 
     operations = tuple(reversed(read_operations(read_gov(context.obj).layout)))
@@ -135,11 +155,17 @@ def list_operations(context: click.Context, as_json: bool) -> None:
 
 
 @click.command("inspect", cls=GovCommand)
-@click.argument("operation")
+@click.argument("operation", shell_complete=complete_names("operation"))
 @json_option
 @click.pass_context
 def inspect_operation(context: click.Context, operation: str, as_json: bool) -> None:
-    """Show the changes that OPERATION made."""
+    """Show the changes that OPERATION made.
+
+    \b
+    Examples:
+      gov op inspect 20261120T144545Z-op-1a2b3c
+      gov op inspect 20261120T144545Z-op-1a2b3c --json
+    """
     from comfywatchman.governance.environments.rollback import read_operation
 
     record = read_operation(read_gov(context.obj).layout, operation)

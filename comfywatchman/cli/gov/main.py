@@ -11,7 +11,7 @@ from comfywatchman.cli.lazy import LazyGroup
 from comfywatchman.cli.options import CONTEXT_SETTINGS, session_options
 
 COMMANDS: Final = {
-    "init": "comfywatchman.cli.gov.root:init",
+    "init": "comfywatchman.cli.gov.init:init",
     "status": "comfywatchman.cli.gov.root:status",
     "check": "comfywatchman.cli.gov.root:check",
     "node": "comfywatchman.cli.gov.main:node",
@@ -64,9 +64,9 @@ def gov(
     change can be undone.
 
     \b
-    gov init                                    put the environment under governance
+    gov init --adopt                            govern the environment
     gov node add https://github.com/OWNER/PACK  register a node
-    gov tx run PACK                             try it in a candidate environment
+    gov tx run PACK                             try it in a candidate
     gov tx promote TXID                         put it in production
     """
     from comfywatchman.app.session import Session
@@ -78,6 +78,7 @@ def gov(
         config_option=config_file or outer.config_option,
         comfyui_option=comfyui or outer.comfyui_option,
         governed_option=root,
+        task=outer.task,
     )
 
 

@@ -9,26 +9,35 @@ import click
 from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
 from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
-from comfywatchman.cli.options import json_option
+from comfywatchman.cli.options import complete_names, json_option
 from comfywatchman.cli.render import print_table, printable
 
 if TYPE_CHECKING:
     from comfywatchman.governance.nodes.add import FindPack
     from comfywatchman.governance.nodes.registry import NodeListing
+    from comfywatchman.governance.store.records import RegisteredNode
 
 _REGISTRY_SECONDS = 20.0
 
 
 @click.command(cls=GovCommand)
-@click.argument("target", metavar="URL|ID")
+@click.argument("targets", metavar="[URL|ID]...", nargs=-1)
 @click.option("--ref", default="", help="Branch, tag or commit; by default the default branch.")
 @click.option("--id", "node_id", default="", help="Id and folder name; by default the repository's name.")
-@click.option("--adopt", is_flag=True, help="Register the existing folder ID of custom_nodes as it is.")
+@click.option("--adopt", is_flag=True, help="Register the existing folders ID of custom_nodes as they are.")
+@click.option("--all", "every", is_flag=True, help="With --adopt: every folder that is not registered.")
 @click.option("--allow-local", is_flag=True, help="Allow a folder of this machine as URL.")
 @json_option
 @click.pass_context
 def add(
-    context: click.Context, target: str, ref: str, node_id: str, adopt: bool, allow_local: bool, as_json: bool
+    context: click.Context,
+    targets: tuple[str, ...],
+    ref: str,
+    node_id: str,
+    adopt: bool,
+    every: bool,
+    allow_local: bool,
+    as_json: bool,
 ) -> None:
     """Clone a node into custom_nodes and register it; production does not change yet.
 
@@ -36,31 +45,62 @@ def add(
     are installed before you try it.
 
     \b
-    gov node add https://github.com/OWNER/PACK
-    gov node add comfyui-kjnodes --ref 1.1.2
-    gov node add --adopt FOLDER
+    Examples:
+      gov node add https://github.com/OWNER/PACK
+      gov node add comfyui-kjnodes --ref 1.1.2
+      gov node add --adopt FOLDER OTHER
+      gov node add --adopt --all
     """
-    from comfywatchman.governance.nodes import add as node_add
-    from comfywatchman.governance.nodes.identity import redact_url
-
     if adopt and (ref or node_id or allow_local):
         raise click.UsageError(
             "--adopt registers a folder as it is and cannot be combined with --ref, --id and --allow-local."
         )
+    if every and (targets or not adopt):
+        raise click.UsageError("--all belongs to --adopt, without folders.")
     session: Session = context.obj
+    if adopt and (every or len(targets) > 1):
+        nodes = _adopt_several(session, targets)
+        if as_json:
+            print_result(context, nodes)
+            return
+    else:
+        if len(targets) != 1:
+            raise click.UsageError("Give one URL or ID; only --adopt takes several.")
+        node = _add_one(session, targets[0], ref, node_id, adopt=adopt, allow_local=allow_local)
+        if as_json:
+            print_result(context, node)
+            return
+        nodes = (node,)
+    for node in nodes:
+        click.echo(f"Registered: {printable(node.id)} at {(node.commit or 'no commit')[:12]}")
+    if nodes:
+        click.echo(f"Next, try it: gov tx run {nodes[0].id}")
+    else:
+        click.echo("Every custom node that is installed is registered.")
+
+
+def _adopt_several(session: Session, targets: tuple[str, ...]) -> tuple[RegisteredNode, ...]:
+    """Register the given folders in one operation; without any, all that are not registered."""
+    from comfywatchman.governance.nodes import add as node_add
+
+    with open_gov(session, "node add --adopt", activity="Registering") as (gov, _show):
+        node_ids = targets or node_add.find_unregistered_nodes(gov)
+        return node_add.adopt_nodes(gov, node_ids) if node_ids else ()
+
+
+def _add_one(
+    session: Session, target: str, ref: str, node_id: str, *, adopt: bool, allow_local: bool
+) -> RegisteredNode:
+    from comfywatchman.base.address import redact_url
+    from comfywatchman.governance.nodes import add as node_add
+
     # The command appears in the lock file and on the terminal: a token in a URL must not.
     shown_target = redact_url(target)
     with open_gov(session, f"node add {shown_target}", activity=f"Adding {shown_target}") as (gov, show):
         if adopt:
-            node = node_add.adopt_node(gov, target)
-        else:
-            request = node_add.AddRequest(target, ref=ref, node_id=node_id, allow_local=allow_local)
-            node = node_add.add_node(gov, request, find_pack=_build_pack_finder(session), progress=show)
-    if as_json:
-        print_result(context, node)
-        return
-    click.echo(f"Registered: {printable(node.id)} at {(node.commit or 'no commit')[:12]}")
-    click.echo(f"Next, try it: gov tx run {node.id}")
+            return node_add.adopt_node(gov, target)
+        request = node_add.AddRequest(target, ref=ref, node_id=node_id, allow_local=allow_local)
+        return node_add.add_node(gov, request, find_pack=_build_pack_finder(session), progress=show)
 
 
 def _build_pack_finder(session: Session) -> FindPack:
@@ -88,7 +128,13 @@ def _build_pack_finder(session: Session) -> FindPack:
 @json_option
 @click.pass_context
 def list_nodes(context: click.Context, as_json: bool) -> None:
-    """List the registered nodes, and folders of custom_nodes that are not registered."""
+    """List the registered nodes, and folders of custom_nodes that are not registered.
+
+    \b
+    Examples:
+      gov node list
+      gov node list --json
+    """
     from comfywatchman.governance.checks.unregistered_nodes import find_unregistered
     from comfywatchman.governance.nodes import registry
 
@@ -119,7 +165,7 @@ def _build_row(listing: NodeListing) -> tuple[str, ...]:
 
 
 @click.command(cls=GovCommand)
-@click.argument("node_id", metavar="ID")
+@click.argument("node_id", metavar="ID", shell_complete=complete_names("node"))
 @click.option("--purge-code", is_flag=True, help="Also delete its folder in custom_nodes.")
 @json_option
 @click.pass_context
@@ -130,8 +176,9 @@ def remove(context: click.Context, node_id: str, purge_code: bool, as_json: bool
     loads it, unless you give --purge-code.
 
     \b
-    gov node remove PACK
-    gov node remove PACK --purge-code
+    Examples:
+      gov node remove PACK
+      gov node remove PACK --purge-code
     """
     from comfywatchman.governance.transactions.remove import remove_node
 

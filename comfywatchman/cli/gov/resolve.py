@@ -9,7 +9,7 @@ import click
 
 from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
 from comfywatchman.cli.gov.tx import print_next_step, show_conflict
-from comfywatchman.cli.options import json_option
+from comfywatchman.cli.options import complete_names, json_option
 from comfywatchman.cli.render import DONE, USAGE, printable
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=GovCommand)
-@click.argument("txid")
+@click.argument("txid", shell_complete=complete_names("transaction"))
 @click.option("--pin", "pins", multiple=True, metavar="PACKAGE==VERSION", help="A version to enforce; repeatable.")
 @click.option("--drop", "drop", multiple=True, metavar="PACKAGE", help="Remove the pin of a package; repeatable.")
 @json_option
@@ -30,8 +30,9 @@ def resolve(context: click.Context, txid: str, pins: tuple[str, ...], drop: tupl
     again. Pins of earlier calls stay until they are replaced or dropped. Exits with 2 while packages still conflict.
 
     \b
-    gov resolve 20261120T120000Z-0a1b2c3d
-    gov resolve 20261120T120000Z-0a1b2c3d --pin numpy==1.26.4 --pin pillow==10.4.0
+    Examples:
+      gov resolve 20261120T120000Z-0a1b2c3d
+      gov resolve 20261120T120000Z-0a1b2c3d --pin numpy==1.26.4 --pin pillow==10.4
     """
     from comfywatchman.governance.conflicts import resolve as conflict_resolve
 

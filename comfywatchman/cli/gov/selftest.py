@@ -1,4 +1,4 @@
-"""`gov test`."""
+"""`gov test`: run the whole chain on a scratch copy, and print each step."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def selftest(context: click.Context, keep: bool, as_json: bool) -> None:
     when a step fails.
 
     \b
-    gov test
-    gov test --keep
+    Examples:
+      gov test
+      gov test --keep
     """
     from comfywatchman.governance.selftest.acceptance import run_selftest
 

@@ -8,7 +8,7 @@ import click
 
 from comfywatchman.base.text import shorten_list
 from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
-from comfywatchman.cli.options import json_option
+from comfywatchman.cli.options import complete_names, json_option
 from comfywatchman.cli.render import DONE, FAILED, USAGE, print_table, printable
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _MAX_SHOWN: Final = 8
 
 
 @click.command(cls=GovCommand)
-@click.argument("node_id", metavar="NODE")
+@click.argument("node_id", metavar="NODE", shell_complete=complete_names("node"))
 @click.option(
     "--timeout",
     "timeout_seconds",
@@ -35,8 +35,9 @@ def run(context: click.Context, node_id: str, timeout_seconds: float | None, as_
     Production stays unchanged, whatever the node does. Exits with 1 when the node failed.
 
     \b
-    gov tx run PACK
-    gov tx run PACK --timeout 300
+    Examples:
+      gov tx run PACK
+      gov tx run PACK --timeout 300
     """
     from comfywatchman.governance.transactions.run import run_transaction
 
@@ -54,7 +55,13 @@ def run(context: click.Context, node_id: str, timeout_seconds: float | None, as_
 @json_option
 @click.pass_context
 def list_transactions(context: click.Context, as_json: bool) -> None:
-    """List transactions, newest first."""
+    """List transactions, newest first.
+
+    \b
+    Examples:
+      gov tx list
+      gov tx list --json
+    """
     from comfywatchman.governance.transactions import transaction
 
     newest_first = transaction.read_all(read_gov(context.obj).layout)[::-1]
@@ -73,11 +80,17 @@ def list_transactions(context: click.Context, as_json: bool) -> None:
 
 
 @click.command(cls=GovCommand)
-@click.argument("txid")
+@click.argument("txid", shell_complete=complete_names("transaction"))
 @json_option
 @click.pass_context
 def inspect(context: click.Context, txid: str, as_json: bool) -> None:
-    """Show the changes, the trial and the conflicts of the transaction TXID."""
+    """Show the changes, the trial and the conflicts of the transaction TXID.
+
+    \b
+    Examples:
+      gov tx inspect 20261120T144545Z-tx-1a2b3c
+      gov tx inspect 20261120T144545Z-tx-1a2b3c --json
+    """
     from comfywatchman.governance.conflicts import resolve
     from comfywatchman.governance.transactions import transaction
 
@@ -94,11 +107,17 @@ def inspect(context: click.Context, txid: str, as_json: bool) -> None:
 
 
 @click.command(cls=GovCommand)
-@click.argument("txid")
+@click.argument("txid", shell_complete=complete_names("transaction"))
 @json_option
 @click.pass_context
 def abort(context: click.Context, txid: str, as_json: bool) -> None:
-    """Delete the candidate environment of the transaction TXID; its record is kept."""
+    """Delete the candidate environment of the transaction TXID; its record is kept.
+
+    \b
+    Examples:
+      gov tx abort 20261120T144545Z-tx-1a2b3c
+      gov tx abort 20261120T144545Z-tx-1a2b3c --json
+    """
     from comfywatchman.governance.transactions import transaction
 
     with open_gov(context.obj, f"tx abort {txid}") as (gov, _show):
@@ -110,7 +129,7 @@ def abort(context: click.Context, txid: str, as_json: bool) -> None:
 
 
 @click.command(cls=GovCommand)
-@click.argument("txid")
+@click.argument("txid", shell_complete=complete_names("transaction"))
 @click.option("--approve-core", is_flag=True, help="Allow changes of core packages such as torch and numpy.")
 @click.option("--reason", default="", help="Why core packages may change; kept in the record.")
 @click.option("--allow-failed-run", is_flag=True, help="Promote although the start of ComfyUI failed.")
@@ -125,8 +144,9 @@ def promote(
     failure before that leaves production unchanged. Exits with 2 when packages conflict.
 
     \b
-    gov tx promote 20261120T120000Z-0a1b2c3d
-    gov tx promote 20261120T120000Z-0a1b2c3d --approve-core --reason "needs numpy 2"
+    Examples:
+      gov tx promote 20261120T120000Z-0a1b2c3d
+      gov tx promote 20261120T120000Z-0a1b2c3d --approve-core --reason "numpy 2"
     """
     from comfywatchman.governance.conflicts import report as conflict_report
     from comfywatchman.governance.conflicts import resolve
@@ -183,7 +203,7 @@ def _print_promoted(record: Transaction) -> None:
             click.echo(f"Locked in another version than the tried one: {printable(line)}")
         if promotion.pre_snapshot:
             click.echo(f"To undo this: gov rollback {promotion.pre_snapshot}")
-    click.echo("Restart a running ComfyUI to use it: gov run")
+    click.echo("Restart a running ComfyUI to use it (comfywatchman supervise restart), or start it: gov run")
 
 
 def _print_transaction(record: Transaction) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -21,7 +22,7 @@ from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.comfyui.packs.scan import PackListing
 from comfywatchman.comfyui.static_analysis.import_steps import PackOutline
 
-CHECKER_VERSION: Final = 1
+CHECKER_VERSION: Final = 9
 """Part of the key under which results are cached. Raise it whenever the same facts may give other results."""
 
 _DECODER: Final = msgspec.msgpack.Decoder(PackOutline)
@@ -63,14 +64,26 @@ def find_environments(installation: Installation, python_folder: Path | None) ->
     for parent in (installation.root, installation.base, installation.root.parent):
         for name in _FOLDER_NAMES:
             folder = parent / name
-            if not (folder / "pyvenv.cfg").is_file():
+            if not os.path.isfile(folder / "pyvenv.cfg"):
                 continue
             environment = read_environment(folder)
             # ComfyUI does not start without torch, so it uses another environment.
-            if environment is not None and _TORCH in environment.names:
+            if environment is not None and (_TORCH in environment.names or environment.obstacle is not None):
                 is_guess = parent != installation.root
                 found.setdefault(folder.resolve(), replace(environment, is_guess=is_guess))
     return tuple(found.values())
+
+
+class PackChecks(NamedTuple):
+    """The result of a check of all packs.
+
+    Attributes:
+        problems: What keeps packs and classes from being used, by the path of the pack; only of packs with problems.
+        read_paths: Files and folders that packs read when they are imported, whether they exist or not.
+    """
+
+    problems: dict[str, PackImports]
+    read_paths: frozenset[Path]
 
 
 def check_packs(
@@ -79,8 +92,10 @@ def check_packs(
     comfyui_version: str | None,
     environments: Sequence[PythonEnvironment],
     core_packages: frozenset[str] = frozenset(),
-) -> dict[str, PackImports]:
-    """Return what keeps packs and classes from being used, by the path of the pack; only packs with problems are in it.
+    *,
+    folders: frozenset[str] | None = None,
+) -> PackChecks:
+    """Find what keeps packs and classes from being used.
 
     Args:
         sources: The packs.
@@ -88,12 +103,13 @@ def check_packs(
         comfyui_version: Its version.
         environments: The Python environments that may be ComfyUI's.
         core_packages: Python packages that ComfyUI itself imports at its start.
+        folders: The model folders that ComfyUI knows without packs; None when they are not known.
     """
     enabled = [source for source in sources if source.pack.enabled]
-    host = ImportHost(core, comfyui_version, environments, _collect_effects(enabled), core_packages)
+    host = ImportHost(core, comfyui_version, environments, _collect_effects(enabled, folders), core_packages)
     problems: dict[str, PackImports] = {}
     for source in enabled:
-        checker = ImportChecker(source.outline, host, source.listing.sources)
+        checker = ImportChecker(source.outline, host, source.listing.sources, _find_root(source.listing))
         problem = checker.check_pack()
         classes: dict[str, ImportProblem] = {}
         if problem is None or not problem.is_certain:
@@ -103,7 +119,12 @@ def check_packs(
                     classes[class_type] = class_problem
         if problem is not None or classes:
             problems[source.pack.path] = PackImports(problem, classes)
-    return problems
+    return PackChecks(problems, frozenset(host.read_paths))
+
+
+def _find_root(listing: PackListing) -> Path:
+    """Return the folder of a pack; of a one-file pack, the folder that holds it."""
+    return listing.path.parent if os.path.isfile(listing.path) else listing.path
 
 
 def find_exit_blockers(packs: Iterable[NodePack], problems: Mapping[str, PackImports]) -> tuple[StartBlocker, ...]:
@@ -123,7 +144,7 @@ def find_exit_blockers(packs: Iterable[NodePack], problems: Mapping[str, PackImp
     return tuple(blockers)
 
 
-def _collect_effects(sources: Iterable[PackSource]) -> PackEffects:
+def _collect_effects(sources: Iterable[PackSource], folders: frozenset[str] | None) -> PackEffects:
     sources = list(sources)
     sets_names = frozenset[str]().union(*(source.outline.sets_names for source in sources))
     installers = [source.pack.folder for source in sources if _installs_packages(source)]
@@ -131,6 +152,7 @@ def _collect_effects(sources: Iterable[PackSource]) -> PackEffects:
         sources=tuple(source.listing.sources for source in sources),
         sets_names=sets_names,
         installer=installers[0] if installers else None,
+        folders=folders,
     )
 
 

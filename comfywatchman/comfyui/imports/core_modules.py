@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from comfywatchman.comfyui.install.reachability import NO_SUCH_TARGET
 from comfywatchman.comfyui.static_analysis.module_names import ModuleNames
 from comfywatchman.comfyui.static_analysis.outline_expressions import CORE_NAMES
 
@@ -35,6 +36,7 @@ class CoreModules:
         self._kinds: dict[str, str | None] = {}
         self._listings: dict[str, frozenset[str]] = {}
         self._missing: dict[str, str | None] = {}
+        self._unread: set[str] = set()
         self.consulted: set[Path] = set()
 
     def has_module(self, dotted: str) -> bool | None:
@@ -68,6 +70,30 @@ class CoreModules:
         return {"package": path / "__init__.py", "module": path.with_name(f"{path.name}.py")}.get(
             self._kinds[dotted] or ""
         )
+
+    def find_definition(self, dotted: str, *, depth: int = 0) -> tuple[Path, tuple[str, ...]] | None:
+        """Return the file that defines a name, and the name with its attributes there; None when it is not known.
+
+        Args:
+            dotted: The name from a module on: `comfy_api.latest.io.Int`.
+            depth: How many imports were followed to get here.
+        """
+        module = self.find_module(dotted)
+        file = None if module is None else self.find_file(module)
+        if module is None or file is None or module == dotted or depth > _MAX_DEPTH:
+            return None
+        first, *rest = dotted.removeprefix(f"{module}.").split(".")
+        names = self._get_names(file)
+        origin = names.origins.get(first)
+        if origin is not None:
+            return self.find_definition(".".join((origin, *rest)), depth=depth + 1)
+        if first in names.names:
+            return file, (first, *rest)
+        for star in names.stars:
+            found = self.find_definition(".".join((star, first, *rest)), depth=depth + 1)
+            if found is not None:
+                return found
+        return None
 
     def is_folder(self, dotted: str) -> bool:
         """Return whether a dotted name leads to a folder or file beside `main.py`."""
@@ -110,7 +136,9 @@ class CoreModules:
 
     def _find_origin(self, module: str, name: str) -> str | None:
         file = self.find_file(module)
-        return None if file is None else self._get_names(file).origins.get(name)
+        if file is None:
+            return None
+        return self._get_names(file).origins.get(name)
 
     def _star_has_name(self, star: str, name: str, depth: int) -> bool:
         if self.has_module(star) is not True:
@@ -141,6 +169,8 @@ class CoreModules:
         """Return what a dotted name leads to: `package`, `folder`, `module` or `compiled`; None for nothing."""
         parent, _, name = dotted.rpartition(".")
         siblings = self._list_folder(parent)
+        if parent in self._unread:
+            return "compiled"  # anything may be in a folder that cannot be listed
         if name in siblings:
             return "package" if "__init__.py" in self._list_folder(dotted) else "folder"
         if f"{name}.py" in siblings:
@@ -154,6 +184,8 @@ class CoreModules:
             self.consulted.add(folder)
             try:
                 self._listings[dotted] = frozenset(os.listdir(folder))
-            except OSError:
+            except OSError as error:
                 self._listings[dotted] = frozenset()
+                if error.errno not in NO_SUCH_TARGET:
+                    self._unread.add(dotted)
         return self._listings[dotted]

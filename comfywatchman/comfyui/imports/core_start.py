@@ -95,6 +95,8 @@ def find_import_blocker(start: CoreStart, root: Path, environments: Sequence[Pyt
     for use in start.uses:
         if environment.has_module(use.module) or not all(_is_unguarded(root / file, line) for file, line in use.chain):
             continue
+        if environment.find_obstacle(use.module) is not None:
+            continue
         file, line = use.chain[-1]
         return StartBlocker(
             root / file,

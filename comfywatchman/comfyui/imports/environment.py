@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -16,6 +16,13 @@ from packaging.utils import canonicalize_name
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import is_folder, printable_path, read_regular
+from comfywatchman.comfyui.install.reachability import (
+    NO_SUCH_TARGET,
+    Obstacle,
+    explain_entry,
+    explain_error,
+    explain_missing_folder,
+)
 
 PythonVersion = tuple[int, int]
 
@@ -65,6 +72,8 @@ class PythonEnvironment:
         versions: Versions of its packages, by normalised name.
         hook: A file that may provide further modules at run time; None when there is none.
         is_guess: Whether ComfyUI may well use another environment.
+        obstacle: Why some of these paths could not be looked at; None when all were.
+        broken_links: Why modules and packages at the top of these paths could not be looked at, by name.
     """
 
     folder: Path
@@ -74,6 +83,8 @@ class PythonEnvironment:
     versions: Mapping[str, str]
     hook: str | None = None
     is_guess: bool = False
+    obstacle: Obstacle | None = None
+    broken_links: Mapping[str, Obstacle] = field(default_factory=dict)
 
     @property
     def location(self) -> str:
@@ -86,6 +97,10 @@ class PythonEnvironment:
             return True
         # setuptools keeps the module that Python 3.12 removed.
         return name == _DISTUTILS and _SETUPTOOLS in self.names
+
+    def find_obstacle(self, name: str) -> Obstacle | None:
+        """Return why a module of this name may be there although it was not found; None when it surely is not."""
+        return self.broken_links.get(name) or self.obstacle
 
     def has_standard_module(self, name: str) -> bool:
         """Return whether the standard library of this Python has a module."""
@@ -108,7 +123,7 @@ class PythonEnvironment:
             return None
         for path in self.paths:
             folder = path / parts[0]
-            if folder.is_dir():
+            if os.path.isdir(folder):
                 return _find_missing_part(folder, parts)
         return None
 
@@ -116,7 +131,7 @@ class PythonEnvironment:
 def _find_missing_part(folder: Path, parts: list[str]) -> str | None:
     for position, part in enumerate(parts[1:], 1):
         inner = folder / part
-        if inner.is_dir():
+        if os.path.isdir(inner):
             folder = inner
             continue
         if any(folder.glob(f"{part}.*")) or _loads_modules(folder):
@@ -148,7 +163,7 @@ def read_environment(folder: Path) -> PythonEnvironment | None:
     reader = _PathReader()
     for path in _list_paths(folder, minor, configuration):
         reader.add(path)
-    if not reader.paths:
+    if not reader.paths and reader.obstacle is None:
         return None
     return PythonEnvironment(
         folder=folder,
@@ -157,6 +172,8 @@ def read_environment(folder: Path) -> PythonEnvironment | None:
         names=frozenset(reader.names),
         versions=MappingProxyType(reader.versions),
         hook=reader.hook,
+        obstacle=reader.obstacle,
+        broken_links=MappingProxyType(reader.broken_links),
     )
 
 
@@ -196,6 +213,8 @@ class _PathReader:
         self.names: set[str] = set()
         self.versions: dict[str, str] = {}
         self.hook: str | None = None
+        self.obstacle: Obstacle | None = None
+        self.broken_links: dict[str, Obstacle] = {}
 
     def add(self, path: Path) -> None:
         """Add one folder; one that does not exist is left out."""
@@ -204,7 +223,8 @@ class _PathReader:
         try:
             with os.scandir(path) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
-        except OSError:
+        except OSError as error:
+            self.obstacle = self.obstacle or _explain_unread_path(path, error)
             return
         self.paths.append(path)
         for entry in entries:
@@ -215,6 +235,11 @@ class _PathReader:
                 self.versions.setdefault(canonicalize_name(name), version)
             elif entry.name.endswith(_MODULE_SUFFIXES) or ("." not in entry.name and is_folder(entry)):
                 self._add_name(entry.name)
+            elif "." not in entry.name:
+                # A package may be a link to a folder on a disk that is not mounted.
+                obstacle = explain_entry(entry)
+                if obstacle is not None:
+                    self.broken_links[entry.name] = obstacle
 
     def _add_name(self, entry: str) -> None:
         name = entry.partition(".")[0]
@@ -239,6 +264,13 @@ class _PathReader:
             self.names.update(_read_keys(mapping.group(1)))
         elif not any(part in entry for part in _HARMLESS_HOOKS):
             self.hook = self.hook or entry
+
+
+def _explain_unread_path(path: Path, error: OSError) -> Obstacle | None:
+    """Return why a folder with modules could not be listed; None for one that does not exist."""
+    if error.errno in NO_SUCH_TARGET:
+        return explain_missing_folder(os.path.abspath(path), None)
+    return explain_error(os.fspath(path), error)
 
 
 def _read_keys(text: str) -> Iterable[str]:

@@ -8,6 +8,10 @@ from typing import Final
 
 import msgspec
 
+from comfywatchman.comfyui.install.reachability import Obstacle
+from comfywatchman.comfyui.static_analysis.import_steps import ImportStep
+from comfywatchman.comfyui.static_analysis.module_names import OWN, split_module_name
+
 
 class ProblemKind(StrEnum):
     """What is wrong; the next step depends on it."""
@@ -15,7 +19,9 @@ class ProblemKind(StrEnum):
     PYTHON_PACKAGE = "python_package"
     COMFYUI_VERSION = "comfyui_version"
     PACK_FILES = "pack_files"
+    SUBMODULE = "submodule"
     RAISED = "raised"
+    UNRESOLVED = "unresolved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +32,13 @@ class Absence:
         kind: What is missing.
         explanation: Where it was looked for, for people.
         is_certain: Whether nothing that is not known here can provide it.
+        obstacle: Why a place where it may be could not be looked at; None when all were.
     """
 
     kind: ProblemKind
     explanation: str
     is_certain: bool
+    obstacle: Obstacle | None = None
 
 
 class ImportProblem(msgspec.Struct, frozen=True):
@@ -44,6 +52,7 @@ class ImportProblem(msgspec.Struct, frozen=True):
         statement: The statement that fails, as source; empty when it is not a statement.
         explanation: Why it fails, for people.
         is_certain: Whether it certainly fails.
+        obstacle: Why a place where the missing module may be could not be looked at; None when all were.
     """
 
     kind: ProblemKind
@@ -53,6 +62,7 @@ class ImportProblem(msgspec.Struct, frozen=True):
     statement: str
     explanation: str
     is_certain: bool
+    obstacle: Obstacle | None = None
 
     @property
     def place(self) -> str:
@@ -81,3 +91,17 @@ class PackImports(msgspec.Struct, frozen=True):
 
 
 NO_PROBLEMS: Final = PackImports()
+
+_MAX_SHOWN_NAMES: Final = 3
+
+
+def format_import(step: ImportStep) -> str:
+    """Return an import statement as source text."""
+    prefix, parts = split_module_name(step.module)
+    module = step.module if prefix == OWN else ".".join(parts)
+    if not step.names:
+        return f"import {module}"
+    names = ", ".join(step.names[:_MAX_SHOWN_NAMES])
+    if len(step.names) > _MAX_SHOWN_NAMES:
+        names += ", …"
+    return f"from {module} import {names}"

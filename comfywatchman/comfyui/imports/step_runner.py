@@ -14,18 +14,26 @@ from comfywatchman.comfyui.imports.errors import catches
 from comfywatchman.comfyui.imports.problems import ImportProblem, ProblemKind
 from comfywatchman.comfyui.static_analysis.import_steps import (
     RERAISE,
+    ApiCallStep,
     AttributeStep,
     BindStep,
     BranchStep,
     CallStep,
+    FaultStep,
     HandlerSteps,
     ImportStep,
     LoopStep,
     MarkStep,
+    MissingFileStep,
+    OwnCallStep,
     RaiseStep,
+    ReadStep,
     ReturnStep,
+    SetStep,
+    StarUseStep,
     Step,
     TryStep,
+    UnresolvedStep,
     UseStep,
 )
 
@@ -37,6 +45,7 @@ class Frame:
     Attributes:
         file: Path of its file below the pack's folder, for people.
         bound: Names that import statements have bound so far.
+        nulls: Names that an `except` clause has bound to None, each with the error that it handled.
         lost: Names that stay unbound, or may, each with the reason.
         marks: The guarded statements that were met, with what keeps them from running.
         doubt: What may fail in the blocks followed at the moment.
@@ -46,6 +55,7 @@ class Frame:
 
     file: str
     bound: set[str] = field(default_factory=set)
+    nulls: dict[str, ImportProblem] = field(default_factory=dict)
     lost: dict[str, ImportProblem] = field(default_factory=dict)
     marks: dict[int, ImportProblem | None] = field(default_factory=dict)
     doubt: ImportProblem | None = None
@@ -62,6 +72,7 @@ class StepRunner(ABC):
 
     def __init__(self, conditions: ConditionReader) -> None:
         self._conditions = conditions
+        self._set_names: set[str] = set()
 
     @abstractmethod
     def run_import(self, step: ImportStep, frame: Frame) -> ImportProblem | None:
@@ -70,6 +81,30 @@ class StepRunner(ABC):
     @abstractmethod
     def run_attribute(self, step: AttributeStep, frame: Frame) -> ImportProblem | None:
         """Return why a module of ComfyUI lacks an attribute."""
+
+    @abstractmethod
+    def run_missing_file(self, step: MissingFileStep, frame: Frame) -> ImportProblem | None:
+        """Return the problem that a file is missing."""
+
+    @abstractmethod
+    def run_fault(self, step: FaultStep, frame: Frame) -> ImportProblem | None:
+        """Return the error that an expression raises."""
+
+    @abstractmethod
+    def run_reading(self, step: ReadStep, frame: Frame) -> ImportProblem | None:
+        """Return why a file cannot be read."""
+
+    @abstractmethod
+    def run_own_call(self, step: OwnCallStep, frame: Frame) -> ImportProblem | None:
+        """Return why a function of another module of the pack fails."""
+
+    @abstractmethod
+    def run_api_call(self, step: ApiCallStep, frame: Frame) -> ImportProblem | None:
+        """Return why ComfyUI's API rejects a call."""
+
+    @abstractmethod
+    def run_star_use(self, step: StarUseStep, frame: Frame) -> ImportProblem | None:
+        """Return why a name of `from … import *` is not bound."""
 
     @abstractmethod
     def list_star_names(self, module: str) -> frozenset[str]:
@@ -90,7 +125,7 @@ class StepRunner(ABC):
         return doubt
 
     def _skip(self, steps: Iterable[Step], problem: ImportProblem, frame: Frame) -> None:
-        """Note what does not happen because of a problem: names stay unbound, guarded statements do not run."""
+        """Record the effects of a problem on steps that it skips: names stay unbound, guarded statements do not run."""
         for step in iter_steps(steps):
             if isinstance(step, MarkStep):
                 frame.marks.setdefault(step.line, problem)
@@ -101,12 +136,15 @@ class StepRunner(ABC):
     def run_step(self, step: Step, frame: Frame) -> ImportProblem | None:
         """Follow one step."""
         run = _RUNNERS.get(type(step))
-        return None if run is None else run(self, step, frame)
+        if run is None:
+            return None
+        return run(self, step, frame)
 
     def _bind(self, step: Step, doubt: ImportProblem | None, frame: Frame) -> None:
         doubt = doubt or frame.doubt
         for name in self._list_bound_names(step):
             frame.bound.add(name)
+            frame.nulls.pop(name, None)
             if doubt is None:
                 frame.lost.pop(name, None)
             else:
@@ -138,6 +176,8 @@ class StepRunner(ABC):
         problem = pick_worst(problems)
         if problem is None:
             return None
+        if _is_followed((*step.body, *step.orelse)):
+            return problem
         self._forget_losses((*step.body, *step.orelse), frame)
         # A condition that has nothing to do with the host is most likely chosen so that nothing fails.
         return replace_problem(problem, is_certain=False) if asks_host else None
@@ -148,8 +188,7 @@ class StepRunner(ABC):
         frame.has_returned = False
         if problem is None:
             return None
-        followed = {inner.line for inner in iter_steps(step.body) if isinstance(inner, ImportStep) and inner.is_certain}
-        if followed:
+        if problem.kind is ProblemKind.UNRESOLVED or _is_followed(step.body):
             return problem
         self._forget_losses(step.body, frame)
         return None
@@ -158,6 +197,7 @@ class StepRunner(ABC):
         for step in iter_steps(steps):
             for name in self._list_bound_names(step):
                 frame.lost.pop(name, None)
+                frame.nulls.pop(name, None)
                 frame.bound.add(name)
 
     def follow_try(self, step: TryStep, frame: Frame) -> ImportProblem | None:
@@ -200,19 +240,54 @@ class StepRunner(ABC):
             self._bind(step, problem, frame)
         return problem
 
+    def follow_unresolved(self, step: UnresolvedStep, frame: Frame) -> ImportProblem:
+        """Follow an import of which the module is not known."""
+        explanation = "its source does not show which module that loads"
+        return ImportProblem(
+            ProblemKind.UNRESOLVED, "ImportError", frame.file, step.line, step.statement, explanation, is_certain=False
+        )
+
     def follow_attribute(self, step: AttributeStep, frame: Frame) -> ImportProblem | None:
-        """Follow the reading of an attribute."""
+        """Follow the reading of an attribute; one that the pack itself has set exists."""
+        if any(f"{step.name}.".startswith(f"{name}.") for name in self._set_names):
+            return None
         return self.run_attribute(step, frame)
+
+    def follow_setting(self, step: SetStep, _frame: Frame) -> None:
+        """Follow the setting of an attribute of a module of ComfyUI."""
+        self._set_names.add(step.name)
+
+    def follow_missing_file(self, step: MissingFileStep, frame: Frame) -> ImportProblem | None:
+        """Follow the loading of a file that does not exist."""
+        return self.run_missing_file(step, frame)
+
+    def follow_fault(self, step: FaultStep, frame: Frame) -> ImportProblem | None:
+        """Follow an expression that raises an error."""
+        return self.run_fault(step, frame)
+
+    def follow_reading(self, step: ReadStep, frame: Frame) -> ImportProblem | None:
+        """Follow the reading of a file."""
+        return self.run_reading(step, frame)
+
+    def follow_api_call(self, step: ApiCallStep, frame: Frame) -> ImportProblem | None:
+        """Follow a call of ComfyUI's API."""
+        return self.run_api_call(step, frame)
 
     def follow_binding(self, step: BindStep, frame: Frame) -> None:
         """Follow the binding of names."""
         self._bind(step, None, frame)
+        if step.is_none and frame.caught is not None:
+            frame.nulls.update(dict.fromkeys(step.names, frame.caught))
 
     def follow_call(self, step: CallStep, frame: Frame) -> ImportProblem | None:
         """Follow a call."""
         problem = self.run_block(step.body, frame)
         frame.has_returned = False
         return problem
+
+    def follow_own_call(self, step: OwnCallStep, frame: Frame) -> ImportProblem | None:
+        """Follow a call of a function of another module of the pack."""
+        return self.run_own_call(step, frame)
 
     def follow_mark(self, step: MarkStep, frame: Frame) -> None:
         """Follow a guarded statement."""
@@ -225,6 +300,10 @@ class StepRunner(ABC):
     def follow_use(self, step: UseStep, frame: Frame) -> ImportProblem | None:
         """Follow the use of names."""
         return _find_unbound(step, frame)
+
+    def follow_star_use(self, step: StarUseStep, frame: Frame) -> ImportProblem | None:
+        """Follow the use of names of `from … import *`."""
+        return self.run_star_use(step, frame)
 
     def follow_raise(self, step: RaiseStep, frame: Frame) -> ImportProblem | None:
         """Follow a `raise` statement."""
@@ -243,13 +322,20 @@ def _build_raised_problem(step: RaiseStep, frame: Frame) -> ImportProblem:
 
 def _find_unbound(step: UseStep, frame: Frame) -> ImportProblem | None:
     for name in step.names:
-        reason = frame.lost.get(name)
+        reason, error, state = frame.lost.get(name), "NameError", "not defined"
+        if reason is None and name in step.members:
+            reason, error, state = frame.nulls.get(name), "AttributeError", "None"
         if reason is not None:
-            explanation = f"{name} is not defined there, because {reason.summary}"
+            explanation = f"{name} is {state} there, because {reason.summary}"
             return replace_problem(
-                reason, error="NameError", file=frame.file, line=step.line, statement=name, explanation=explanation
+                reason, error=error, file=frame.file, line=step.line, statement=name, explanation=explanation
             )
     return None
+
+
+def _is_followed(steps: Iterable[Step]) -> bool:
+    """Return whether the loop or condition around steps was followed, so that an import in it certainly runs."""
+    return any(isinstance(step, ImportStep) and step.is_certain for step in iter_steps(steps))
 
 
 def pick_worst(problems: Iterable[ImportProblem | None]) -> ImportProblem | None:
@@ -275,15 +361,23 @@ def iter_steps(steps: Iterable[Step]) -> Iterator[Step]:
 
 _RUNNERS: Final[Mapping[type, Callable[..., ImportProblem | None]]] = {
     ImportStep: StepRunner.follow_import,
+    UnresolvedStep: StepRunner.follow_unresolved,
+    MissingFileStep: StepRunner.follow_missing_file,
+    ApiCallStep: StepRunner.follow_api_call,
     AttributeStep: StepRunner.follow_attribute,
+    SetStep: StepRunner.follow_setting,
     BindStep: StepRunner.follow_binding,
     CallStep: StepRunner.follow_call,
+    OwnCallStep: StepRunner.follow_own_call,
     BranchStep: StepRunner.follow_branch,
     LoopStep: StepRunner.follow_loop,
     TryStep: StepRunner.follow_try,
     MarkStep: StepRunner.follow_mark,
     ReturnStep: StepRunner.follow_return,
     UseStep: StepRunner.follow_use,
+    StarUseStep: StepRunner.follow_star_use,
     RaiseStep: StepRunner.follow_raise,
+    FaultStep: StepRunner.follow_fault,
+    ReadStep: StepRunner.follow_reading,
 }
 """The method that follows each type of step."""

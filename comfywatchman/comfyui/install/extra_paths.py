@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MAX_BYTES: Final = 128 << 10
 _MAX_MERGED_KEYS: Final = 10_000
+_MAX_NUMBER_LENGTH: Final = 100
 _MAX_ENTRIES: Final = 10_000
 
 _REPAIR: Final = "Correct this line, or move the file away."
@@ -101,6 +102,20 @@ def _load_yaml(text: str) -> tuple[Any, yaml.Node | None]:
             if len(node.value) > _MAX_MERGED_KEYS:
                 raise yaml.YAMLError("it merges more keys than any real file has")
 
+        def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+            # YAML 1.1 reads 1:30 as 90; the time for a long number of this kind grows with the square of its length.
+            if len(node.value) > _MAX_NUMBER_LENGTH:
+                raise yaml.YAMLError("it holds a number that is longer than any real one")
+            return super().construct_yaml_int(node)
+
+        def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+            if len(node.value) > _MAX_NUMBER_LENGTH:
+                raise yaml.YAMLError("it holds a number that is longer than any real one")
+            return super().construct_yaml_float(node)
+
+    # PyYAML registers the functions of its own class, not the names of the methods.
+    GuardedLoader.add_constructor("tag:yaml.org,2002:int", GuardedLoader.construct_yaml_int)
+    GuardedLoader.add_constructor("tag:yaml.org,2002:float", GuardedLoader.construct_yaml_float)
     try:
         loader = GuardedLoader(text)
         root = loader.get_single_node()

@@ -14,6 +14,7 @@ import msgspec
 from comfywatchman.base.files import printable_path
 from comfywatchman.comfyui.install.extra_paths import ExtraPath, read_extra_paths
 from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.install.reachability import describe_obstacle, describe_remedy, explain_unreachable
 from comfywatchman.comfyui.install.start_blockers import StartBlocker, check_custom_nodes
 
 CUSTOM_NODES: Final = "custom_nodes"
@@ -165,7 +166,9 @@ def find_base_blockers(installation: Installation) -> tuple[StartBlocker, ...]:
     problem = check_custom_nodes(path)
     if problem is None:
         return ()
-    return (StartBlocker(path, None, f"The folder {problem}", "Create the folder, or make it readable."),)
+    obstacle = explain_unreachable(str(path))
+    fix = "Create the folder, or make it readable." if obstacle is None else describe_remedy(obstacle)
+    return (StartBlocker(path, None, f"The folder {problem}", fix),)
 
 
 def _list_extra_files(installation: Installation) -> Iterator[Path]:
@@ -183,7 +186,10 @@ def _check_pack_folders(path: Path, extra_paths: Iterable[ExtraPath]) -> Iterato
         problem = check_custom_nodes(extra_path.directory)
         if problem is not None:
             reason = f"'custom_nodes' names {printable_path(extra_path.directory)}, which {problem}"
+            obstacle = explain_unreachable(str(extra_path.directory))
             fix = "Correct this line, create the folder, or mount its disk."
+            if obstacle is not None:
+                fix = describe_obstacle(obstacle)
             yield StartBlocker(path, extra_path.line, reason, fix)
 
 

@@ -1,7 +1,8 @@
-"""Tell a file or folder that does not exist from one that cannot be looked at: no permission, disk not mounted."""
+"""Tell a file or folder that does not exist from one that cannot be read: no permission, unmounted disk (fstab)."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -15,6 +16,12 @@ from comfywatchman.base.files import printable_path
 from comfywatchman.base.text import os_error_text
 
 FSTAB: Final = Path("/etc/fstab")
+NO_SUCH_TARGET: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
+"""Errors of a path that does not exist, or of a link to one."""
+
+IMPOSSIBLE_TARGET: Final = frozenset({errno.ELOOP, errno.ENAMETOOLONG})
+"""Errors that prove that a link leads nowhere, whatever is mounted."""
+
 _MAX_FSTAB_BYTES: Final = 1 << 20
 
 
@@ -102,6 +109,19 @@ def explain_error(path: str, error: OSError) -> Obstacle:
     return Obstacle(ObstacleKind.UNREADABLE, printable_path(path), os_error_text(error))
 
 
+def explain_entry(entry: os.DirEntry[str]) -> Obstacle | None:
+    """Return why an entry of a listed folder could not be looked at; None for one that could, or that was deleted."""
+    try:
+        entry.stat()
+    except OSError as error:
+        if error.errno in IMPOSSIBLE_TARGET:
+            return None
+        if error.errno not in NO_SUCH_TARGET:
+            return explain_error(entry.path, error)
+        return build_link_obstacle(entry.path) if entry.is_symlink() else None
+    return None
+
+
 def explain_missing_folder(directory: str, base: str | None) -> Obstacle | None:
     """Return why a folder that does not exist, or is empty, may hold files after all; None when it is surely so.
 
@@ -129,6 +149,20 @@ def explain_missing_folder(directory: str, base: str | None) -> Obstacle | None:
         return Obstacle(ObstacleKind.NOT_MOUNTED, printable_path(base), "it does not exist")
     if base == nearest and not os.path.ismount(nearest):
         return _explain_empty_base(nearest)
+    return None
+
+
+def explain_unreachable(folder: str) -> Obstacle | None:
+    """Return why a folder cannot be listed although it may exist; None when it can, or surely does not exist."""
+    try:
+        os.scandir(folder).close()
+    except (FileNotFoundError, NotADirectoryError):
+        obstacle = find_mount_obstacle(os.path.realpath(folder), list_unmounted())
+        return obstacle or explain_missing_folder(os.path.abspath(folder), None)
+    except OSError as error:
+        return explain_error(folder, error)
+    except ValueError:
+        return None  # no path can hold a NUL byte
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -192,6 +192,35 @@ class LoaderTable:
             tiny_vaes={**self.tiny_vaes, CORE_LOADER: tiny_vaes} if tiny_vaes else self.tiny_vaes,
         )
 
+    def correct(self, inputs: Iterable[LoaderInput], names: Mapping[str, Collection[str]]) -> LoaderTable:
+        """Return a table that agrees with the installed source, or with a running server.
+
+        Rows of this table may have been made from another version of a pack.
+
+        Args:
+            inputs: Inputs that the source shows; their folders and widget indexes win.
+            names: The names of all inputs of some classes. Rows for other inputs of these classes are dropped, and so
+                are rows that know only a widget index, which named inputs make superfluous.
+        """
+        known = {_get_input_key(loader_input): loader_input for loader_input in inputs}
+        corrected: list[LoaderInput] = []
+        for class_type, class_inputs in self._inputs.items():
+            for row in class_inputs:
+                if class_type in names and row.name.partition(".")[0] not in names[class_type]:
+                    continue
+                corrected.append(_correct_row(row, known.get(_get_input_key(row))))
+        table = LoaderTable(
+            corrected,
+            widget_names=self._widget_names,
+            pickers=self._pickers,
+            presets=self._presets,
+            auto_downloads=self._auto_downloads,
+            displays=self._displays,
+            file_inputs=self.file_inputs,
+            tiny_vaes=self.tiny_vaes,
+        )
+        return table.merge(known.values())
+
     @property
     def fingerprint(self) -> str:
         """Hex digest of the content, the same for equal tables."""
@@ -275,6 +304,17 @@ def _build_input(raw: _PackagedTable, class_type: str, evidence: int, row: _Row)
 
 def _get_input_key(loader_input: LoaderInput) -> _InputKey:
     return loader_input.class_type, loader_input.name or loader_input.widget_index
+
+
+def _correct_row(row: LoaderInput, source: LoaderInput | None) -> LoaderInput:
+    """Return a row with the folders and the widget index that the source shows; where it agrees, the row itself."""
+    if source is None:
+        return row
+    index = row.widget_index if source.widget_index is None else source.widget_index
+    has_same_folders = {row.folder, *row.also_folders} == {source.folder, *source.also_folders}
+    if has_same_folders and index == row.widget_index:
+        return row
+    return replace(source, widget_index=index)
 
 
 def _group_by_class(inputs: Iterable[LoaderInput]) -> dict[str, tuple[LoaderInput, ...]]:

@@ -1,4 +1,4 @@
-"""Read the header of a GGUF file, which alone gives the least size of the file.
+"""Read the header of a GGUF file, which alone shows the minimum size of the file.
 
 Format: the specification in ggml's `docs/gguf.md`, versions 2 and 3, little-endian. A header holds the magic, the
 version, two counts, that many key-value pairs, and one entry for each tensor; the aligned tensor data follows.

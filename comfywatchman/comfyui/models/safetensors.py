@@ -1,4 +1,4 @@
-"""Check the header of a safetensors file, which alone gives the exact size of the file.
+"""Check the header of a safetensors file, which alone shows the exact size of the file.
 
 Format: u64 length N, N bytes of JSON, then the tensors without gaps. The rules are those of the safetensors library
 (`SafeTensors::read_metadata` and `Metadata::validate`), which ComfyUI loads with: a file that the library refuses is

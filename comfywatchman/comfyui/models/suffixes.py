@@ -1,4 +1,4 @@
-"""File name suffixes of model weights."""
+"""File name suffixes of model weights: safetensors, GGUF, ONNX, and pickles such as .ckpt and .pt."""
 
 from __future__ import annotations
 

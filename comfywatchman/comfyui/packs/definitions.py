@@ -17,11 +17,15 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
 from comfywatchman.comfyui.loaders.table import LoaderInput
 from comfywatchman.comfyui.loaders.upload_inputs import FileInput
+from comfywatchman.comfyui.packs.extensions import find_class_error, find_entry_error, find_listing_error
+from comfywatchman.comfyui.packs.inherited_inputs import list_inherited_inputs
 from comfywatchman.comfyui.packs.outline import OutlineCollector
+from comfywatchman.comfyui.static_analysis.faults.class_faults import find_class_fault
 from comfywatchman.comfyui.static_analysis.import_steps import NO_OUTLINE, ClassNeeds, PackOutline
-from comfywatchman.comfyui.static_analysis.inputs import has_input_checks, read_inputs
+from comfywatchman.comfyui.static_analysis.inputs import evaluate_input_types, read_inputs
 from comfywatchman.comfyui.static_analysis.module_names import build_module_name
 from comfywatchman.comfyui.static_analysis.modules import MAX_SOURCE_BYTES, SourceTree
+from comfywatchman.comfyui.static_analysis.node_classes.signatures import read_signature
 from comfywatchman.comfyui.static_analysis.statements import AbstractInterpreter
 from comfywatchman.comfyui.static_analysis.values import (
     UNKNOWN,
@@ -37,6 +41,7 @@ from comfywatchman.comfyui.static_analysis.values import (
     SourceModule,
     Value,
 )
+from comfywatchman.comfyui.validation.signature import NodeSignature
 
 _MAPPINGS_NAME: Final = "NODE_CLASS_MAPPINGS"
 _ENTRYPOINT_NAME: Final = "comfy_entrypoint"
@@ -60,7 +65,7 @@ class NodeDefinitions:
         possible_classes: Names that it maps under a condition that static analysis cannot decide.
         loader_inputs: Inputs that take a model name.
         file_inputs: Inputs that take a file of the input folder.
-        own_checks: Those of the classes that check some input by a function of their own, or may.
+        signatures: What ComfyUI checks of each class, as far as the source shows it.
         complete: Whether there are no further classes; False when names are computed.
         outline: What must succeed for the pack to be imported, and for its classes to be mapped.
         problems: Files that could not be read, for people.
@@ -70,7 +75,7 @@ class NodeDefinitions:
     possible_classes: set[str] = field(default_factory=set)
     loader_inputs: list[LoaderInput] = field(default_factory=list)
     file_inputs: list[FileInput] = field(default_factory=list)
-    own_checks: set[str] = field(default_factory=set)
+    signatures: dict[str, NodeSignature] = field(default_factory=dict)
     complete: bool = True
     outline: PackOutline = NO_OUTLINE
     problems: list[str] = field(default_factory=list)
@@ -107,24 +112,29 @@ def list_core_files(comfyui_root: Path) -> list[Path]:
 
 def read_core_definitions(comfyui_root: Path) -> NodeDefinitions:
     """Read the classes of ComfyUI itself: `nodes.py`, `comfy_extras` and `comfy_api_nodes`."""
-    tree = SourceTree(comfyui_root, frozenset({"nodes", "comfy_extras"}))
+    tree = SourceTree(comfyui_root, frozenset({"nodes", "comfy_extras", "comfy_api_nodes", "comfy"}))
     nodes = ("nodes",)
     roots = [path.relative_to(comfyui_root).with_suffix("").parts for path in list_core_files(comfyui_root)]
-    reader = _DefinitionReader(tree, "ComfyUI")
+    reader = _DefinitionReader(tree, "ComfyUI", AbstractInterpreter(tree))
     with _closing(tree):
         for root in roots or [nodes]:
             reader.read_root(root)
             # Each file stands alone but for `nodes.py`, from which the others import.
             tree.forget({nodes})
+            # Every ComfyUI has classes in nodes.py; an empty or unreadable one does not show which are installed.
+            if root == nodes and not reader.definitions.classes:
+                reader.definitions.complete = False
     return _finish(reader.definitions, tree)
 
 
 def _read_pack(tree: SourceTree, sources: list[str], label: str, *, is_file: bool) -> NodeDefinitions:
-    collector = OutlineCollector(tree, is_file=is_file)
-    reader = _DefinitionReader(tree, label, collector)
+    interpreter = AbstractInterpreter(tree)
+    collector = OutlineCollector(tree, interpreter.run, is_file=is_file)
+    reader = _DefinitionReader(tree, label, interpreter, collector)
     definitions = reader.definitions
     with _closing(tree):
         reader.read_root(())
+        definitions.complete = definitions.complete and not tree.has_hidden_names
         if not definitions.complete:
             reader.read_loose_modules(sources)
         definitions.outline = collector.finish()
@@ -168,13 +178,21 @@ class _DefinitionReader:
     Args:
         tree: The pack's source.
         label: The pack's name in the evidence of its inputs.
+        interpreter: Evaluates it.
         collector: Outlines the modules of a pack; None for ComfyUI itself.
     """
 
-    def __init__(self, tree: SourceTree, label: str, collector: OutlineCollector | None = None) -> None:
+    def __init__(
+        self,
+        tree: SourceTree,
+        label: str,
+        interpreter: AbstractInterpreter,
+        collector: OutlineCollector | None = None,
+    ) -> None:
         self._tree = tree
         self._collector = collector
-        self._interpreter = AbstractInterpreter(tree)
+        self._interpreter = interpreter
+        self._is_loose = False
         self._evidence = f"source of {label}"
         self.definitions = NodeDefinitions()
 
@@ -188,6 +206,8 @@ class _DefinitionReader:
 
     def read_loose_modules(self, sources: list[str]) -> None:
         """Read the mappings of files that the pack loads in a way that static analysis cannot follow."""
+        # Whether the pack imports them, and maps what they map, is not known.
+        self._is_loose = True
         followed = {parts for parts, module in self._tree.modules.items() if module is not None and module.has_run}
         for source in sources:
             parts = tuple(source.removesuffix(".py").removesuffix("/__init__").split("/"))
@@ -206,9 +226,11 @@ class _DefinitionReader:
     def _read_module(self, module: SourceModule) -> None:
         names = self._interpreter.run(module).names
         self._force_calls(module)
-        if _MAPPINGS_NAME in names:
-            self._read_mappings(self._interpreter.force(module.scope, _MAPPINGS_NAME))
-        if _ENTRYPOINT_NAME in names:
+        mappings = self._interpreter.force(module.scope, _MAPPINGS_NAME) if _MAPPINGS_NAME in names else None
+        # ComfyUI does not look for an entry point in a pack that has mappings, even empty ones.
+        if mappings is not None:
+            self._read_mappings(mappings)
+        elif _ENTRYPOINT_NAME in names:
             self._read_entrypoint(self._interpreter.force(module.scope, _ENTRYPOINT_NAME))
 
     def _force_calls(self, module: SourceModule) -> None:
@@ -239,6 +261,9 @@ class _DefinitionReader:
         if isinstance(extension, ClassInstance):
             listing = self._interpreter.get_attribute(extension, "get_node_list")
         classes = self._call(listing)
+        if self._collector is not None and not self._is_loose:
+            self._collector.add_entry(entrypoint, find_entry_error(extension, self._interpreter))
+            self._collector.add_entry(listing, find_listing_error(listing, classes))
         if not isinstance(classes, AbstractList):
             self.definitions.complete = False
             return
@@ -247,6 +272,7 @@ class _DefinitionReader:
         seen: set[str] = set()
         for value in classes.values:
             schema = self._read_schema(value) if isinstance(value, ClassRef) else None
+            listed = self._add_listed_class(value)
             node_id = schema.node_id if schema is not None else UNKNOWN
             # A second node with the same id means that the id was not understood: ComfyUI would refuse it.
             if not isinstance(node_id, str) or node_id in seen:
@@ -254,7 +280,13 @@ class _DefinitionReader:
                 continue
             seen.add(node_id)
             self._add_class(node_id, value, is_certain=True)
-            self._add_needs(node_id, value, frozenset())
+            self._add_needs(node_id, value, frozenset(), listed)
+
+    def _add_listed_class(self, value: Value) -> int:
+        if self._collector is None or self._is_loose or not isinstance(value, ClassRef):
+            return 0
+        function = self._interpreter.get_attribute(value, "define_schema")
+        return self._collector.add_listed_class(function, find_class_error(value, self._interpreter))
 
     def _call(self, function: Value) -> Value:
         if not isinstance(function, FuncRef):
@@ -271,29 +303,46 @@ class _DefinitionReader:
     def _add_class(self, name: str, value: Value, *, is_certain: bool) -> None:
         definitions = self.definitions
         is_new = name not in definitions.classes and name not in definitions.possible_classes
-        if is_certain:
+        if is_certain and not self._is_loose:
             definitions.classes.add(name)
         else:
             definitions.possible_classes.add(name)
         if not isinstance(value, ClassRef):
-            definitions.own_checks.add(name)
+            definitions.signatures.pop(name, None)
             return
-        if has_input_checks(value, self._interpreter):
-            definitions.own_checks.add(name)
+        description = self._read_schema(value)
+        if description is None:
+            description = evaluate_input_types(value, self._interpreter)
+        # A later mapping of the same name replaces an earlier one.
+        definitions.signatures[name] = read_signature(
+            name, value, description, self._interpreter, is_core=self._collector is None
+        )
         if is_new:
-            inputs = read_inputs(name, value, self._read_schema(value), self._interpreter, self._evidence)
+            inputs = read_inputs(name, description, self._evidence)
             definitions.loader_inputs.extend(inputs.models)
+            if not inputs.models:
+                inherited = list_inherited_inputs(name, value, self._interpreter, self._evidence)
+                definitions.loader_inputs.extend(inherited)
             definitions.file_inputs.extend(inputs.files)
 
-    def _add_needs(self, name: str, value: Value, marks: frozenset[Mark]) -> None:
+    def _add_needs(self, name: str, value: Value, marks: frozenset[Mark], listed: int = 0) -> None:
         """Record what must succeed for a class to be mapped."""
         if self._collector is None:
             return
         module, inputs = None, None
         if isinstance(value, ClassRef):
             module = build_module_name(value.scope.module.parts)
-            inputs = self._collector.add_function(self._find_inputs_function(value))
-        self._collector.add_needs(name, ClassNeeds(module, tuple(sorted(marks)), inputs))
+            inputs = None if listed else self._find_inputs(value)
+        self._collector.add_needs(name, ClassNeeds(module, tuple(sorted(marks)), inputs, listed))
+
+    def _find_inputs(self, node_class: ClassRef) -> str | None:
+        """Return the key of what may fail when ComfyUI lists a class; None when nothing may."""
+        if self._collector is None:
+            return None
+        fault = find_class_fault(node_class, self._interpreter)
+        if fault is not None:
+            return self._collector.add_fault(node_class.scope.module, fault)
+        return self._collector.add_function(self._find_inputs_function(node_class))
 
     def _find_inputs_function(self, node_class: ClassRef) -> Value:
         for name in ("define_schema", "INPUT_TYPES"):

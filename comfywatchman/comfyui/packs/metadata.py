@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,15 +15,17 @@ import msgspec
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path, read_regular
 from comfywatchman.base.git import is_dirty, read_head, read_origin
-from comfywatchman.comfyui.loaders.table import LoaderInput
+from comfywatchman.comfyui.loaders.table import LoaderInput, load_builtin_table
 from comfywatchman.comfyui.loaders.tiny_vaes import TinyVaes
 from comfywatchman.comfyui.loaders.upload_inputs import FileInput
 from comfywatchman.comfyui.packs.definitions import NodeDefinitions, read_pack_definitions
 from comfywatchman.comfyui.packs.scan import PackListing
+from comfywatchman.comfyui.packs.source_marks import find_source_marks
 from comfywatchman.comfyui.static_analysis.server_checks import read_server_checks
 from comfywatchman.comfyui.validation.rules import UNKNOWN_CHECKS, ServerChecks
+from comfywatchman.comfyui.validation.signature import NodeSignature
 
-READER_VERSION: Final = f"8.{sys.version_info.major}.{sys.version_info.minor}"
+READER_VERSION: Final = f"17.{sys.version_info.major}.{sys.version_info.minor}"
 """Part of the key under which packs are cached. Raise it whenever a pack may be read differently.
 
 A newer Python parses source that an older one does not."""
@@ -30,6 +33,7 @@ A newer Python parses source that an older one does not."""
 GIT_TIMEOUT_SECONDS: Final = 10.0
 """How long `git status` of one pack may take; after that it is unknown whether the pack was modified."""
 
+_SIGNATURES: Final = msgspec.msgpack.Decoder(dict[str, NodeSignature])
 _MAX_METADATA_BYTES: Final = 1 << 20
 _MAX_REQUIREMENTS: Final = 500
 _USER_INFORMATION: Final = re.compile(r"^([a-z+]+://)[^/@]*@")
@@ -71,14 +75,19 @@ class NodePack(msgspec.Struct, frozen=True, omit_defaults=True):
         possible_classes: Node classes that it maps under a condition that static analysis cannot decide.
         loader_inputs: Inputs that take a model name.
         file_inputs: Inputs that take a file of the input folder.
-        own_checks: Those of the classes that check some input by a function of their own, or may.
+        signatures: What ComfyUI checks of each class: a dict of `NodeSignature` by class, encoded as MessagePack. It is
+            large and seldom needed.
         complete: Whether these are all its classes; False when names are computed, so that absence proves nothing.
         outline: What must succeed for the pack to be imported: a `PackOutline`, encoded as MessagePack. It is large and
             seldom needed.
         server_checks: For ComfyUI itself, the checks that its version makes of a prompt.
         problems: Files that could not be read, for people.
-        replacements: Of ComfyUI itself, new class by old class; None for a version without any, and for packs.
+        replacements: New class by old class, as the source names them; None for a ComfyUI that replaces nothing in
+            prompts.
+        computes_replacements: Whether it replaces further classes, whose names the source does not show.
+        extends_samplers: Whether it may add to ComfyUI's lists of samplers and schedulers.
         tiny_vaes: Of ComfyUI itself, the approximations of a VAE that its loader offers; None where unknown.
+        input_names: The names of all inputs of the classes that the loader table knows, where the source shows them.
     """
 
     folder: str
@@ -96,18 +105,25 @@ class NodePack(msgspec.Struct, frozen=True, omit_defaults=True):
     possible_classes: frozenset[str] = frozenset()
     loader_inputs: tuple[LoaderInput, ...] = ()
     file_inputs: tuple[FileInput, ...] = ()
-    own_checks: frozenset[str] = frozenset()
+    signatures: bytes = b""
     complete: bool = True
     outline: bytes = b""
     server_checks: ServerChecks = UNKNOWN_CHECKS
     problems: tuple[str, ...] = ()
     replacements: dict[str, str] | None = None
+    computes_replacements: bool = False
+    extends_samplers: bool = False
     tiny_vaes: TinyVaes | None = None
+    input_names: dict[str, tuple[str, ...]] = {}
 
     @property
     def repository(self) -> str | None:
         """`owner/name` in lower case, as workflows write it in `aux_id`; None without a repository."""
         return parse_repository(self.url) if self.url else None
+
+    def read_signatures(self) -> dict[str, NodeSignature]:
+        """Decode and return the signatures of its classes."""
+        return _SIGNATURES.decode(self.signatures) if self.signatures else {}
 
     def is_called(self, name: str) -> bool:
         """Return whether a registry id or `owner/name` means this pack."""
@@ -135,6 +151,13 @@ def read_pack(listing: PackListing, git: GitState) -> NodePack:
         dirty=git.dirty,
         requirements=requirements,
         problems=tuple(problems),
+    )
+    marks = find_source_marks(listing.path, listing.sources)
+    pack = msgspec.structs.replace(
+        pack,
+        replacements=marks.replacements or None,
+        computes_replacements=marks.computes_replacements,
+        extends_samplers=marks.extends_samplers,
     )
     definitions = read_pack_definitions(listing.path, listing.sources, label=printable_path(listing.folder))
     return _add_definitions(pack, definitions)
@@ -194,11 +217,21 @@ def _add_definitions(pack: NodePack, definitions: NodeDefinitions) -> NodePack:
         possible_classes=frozenset(definitions.possible_classes),
         loader_inputs=tuple(definitions.loader_inputs),
         file_inputs=tuple(definitions.file_inputs),
-        own_checks=frozenset(definitions.own_checks),
+        signatures=msgspec.msgpack.encode(definitions.signatures),
         complete=definitions.complete,
         outline=msgspec.msgpack.encode(definitions.outline),
         problems=(*pack.problems, *definitions.problems),
+        input_names=_list_input_names(definitions.signatures),
     )
+
+
+def _list_input_names(signatures: Mapping[str, NodeSignature]) -> dict[str, tuple[str, ...]]:
+    table = load_builtin_table()
+    return {
+        class_type: tuple(declared.name for declared in signature.inputs)
+        for class_type, signature in signatures.items()
+        if signature.has_all_inputs and table.inputs(class_type)
+    }
 
 
 def normalize_url(url: str | None) -> str | None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
-from comfywatchman.comfyui.static_analysis.modules import MAX_SOURCE_BYTES
+from comfywatchman.comfyui.static_analysis.modules import MAX_SOURCE_BYTES, parse_source
 
 EDITOR_RENAMES: Final[Mapping[str, str]] = {
     "T2IAdapterLoader": "ControlNetLoader",
@@ -28,6 +28,20 @@ offer the replacement and, until the user accepts it, send the node without a cl
 _SOURCE: Final = Path("comfy_extras") / "nodes_replacements.py"
 _CONSTRUCTOR: Final = "NodeReplace"
 _OLD, _NEW = "old_node_id", "new_node_id"
+_PARAMETERS: Final = (_NEW, _OLD)
+
+
+@dataclass(frozen=True, slots=True)
+class PackReplacements:
+    """The replacements that a source names.
+
+    Attributes:
+        by_class: New class by old class; the first one of a class counts.
+        has_computed: Whether there are others, whose classes are computed.
+    """
+
+    by_class: dict[str, str]
+    has_computed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +84,38 @@ def read_replacements(comfyui_root: Path) -> dict[str, str] | None:
     if not source.exists():
         return None
     try:
-        tree = ast.parse(read_regular(source, max_bytes=MAX_SOURCE_BYTES))
-    except (Failure, SyntaxError, ValueError, RecursionError):
+        tree = parse_source(read_regular(source, max_bytes=MAX_SOURCE_BYTES))
+    except (Failure, SyntaxError, ValueError, RecursionError, MemoryError):
         # A file that cannot be read replaces nothing for certain, but shows that the server does it.
         return {}
-    replacements: dict[str, str] = {}
+    return _collect_replacements(tree).by_class
+
+
+def find_replacements(content: bytes) -> PackReplacements:
+    """Return the replacements that a source file of a pack names; none for one that cannot be read."""
+    # Hardly any pack replaces classes: only files with the name are parsed.
+    if _CONSTRUCTOR.encode() not in content:
+        return PackReplacements({})
+    try:
+        return _collect_replacements(parse_source(content))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return PackReplacements({})
+
+
+def _collect_replacements(tree: ast.Module) -> PackReplacements:
+    by_class: dict[str, str] = {}
+    has_computed = False
     for call in ast.walk(tree):
-        if isinstance(call, ast.Call) and _get_name(call.func) == _CONSTRUCTOR:
-            values = {keyword.arg: _get_text(keyword.value) for keyword in call.keywords}
-            old, new = values.get(_OLD), values.get(_NEW)
-            if old is not None and new is not None:
-                replacements.setdefault(old, new)
-    return replacements
+        if not isinstance(call, ast.Call) or _get_name(call.func) != _CONSTRUCTOR:
+            continue
+        arguments = dict(zip(_PARAMETERS, call.args, strict=False))
+        arguments |= {str(keyword.arg): keyword.value for keyword in call.keywords}
+        old, new = (_get_text(arguments.get(name)) for name in (_OLD, _NEW))
+        if old is None or new is None:
+            has_computed = True
+        else:
+            by_class.setdefault(old, new)
+    return PackReplacements(by_class, has_computed=has_computed)
 
 
 def _get_name(function: ast.expr) -> str:
@@ -90,5 +124,5 @@ def _get_name(function: ast.expr) -> str:
     return function.id if isinstance(function, ast.Name) else ""
 
 
-def _get_text(value: ast.expr) -> str | None:
+def _get_text(value: ast.expr | None) -> str | None:
     return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else None

@@ -1,7 +1,8 @@
-"""Scan `custom_nodes` for node packs, and fingerprint their files to notice changes."""
+"""Scan `custom_nodes` for node packs, disabled ones included, and fingerprint their files to notice changes."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -12,6 +13,14 @@ from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import is_folder, open_regular, printable_path
+from comfywatchman.comfyui.install.reachability import (
+    NO_SUCH_TARGET,
+    Obstacle,
+    ObstacleKind,
+    describe_problem,
+    explain_entry,
+    explain_error,
+)
 
 _METADATA_FILES: Final = frozenset({"pyproject.toml", "requirements.txt"})
 _SKIPPED: Final = frozenset(
@@ -21,6 +30,7 @@ _SKIPPED: Final = frozenset(
 
 _DISABLED_SUFFIX: Final = ".disabled"
 _DISABLED_FOLDER: Final = ".disabled"
+_READABLE_BY_ALL: Final = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _MAX_DEPTH: Final = 12
 _MAX_FILES: Final = 20_000
 _GIT_FILES: Final = ("HEAD", "index", "logs/HEAD", "packed-refs", "config")
@@ -40,6 +50,7 @@ class PackListing:
         git_fingerprint: Changes with its git state; empty when it is not a repository of its own.
         problems: Folders that could not be listed, for people.
         newest_ns: The latest modification time of these files, in nanoseconds.
+        obstacle: Why some of its files could not be looked at, or, without sources, why none could; None when all were.
     """
 
     folder: str
@@ -50,6 +61,12 @@ class PackListing:
     git_fingerprint: str
     problems: tuple[str, ...] = ()
     newest_ns: int = 0
+    obstacle: Obstacle | None = None
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether nothing of the pack could be looked at."""
+        return self.obstacle is not None and not self.sources
 
 
 @dataclass(slots=True)
@@ -60,11 +77,13 @@ class _PackWalk:
         sources: Name, size and mtime of each file.
         problems: Folders that could not be listed, for people.
         seen: Device and inode of each folder that was entered.
+        obstacle: Why the first file or folder that could not be looked at could not; None when all could.
     """
 
     sources: list[tuple[str, int, int]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     seen: set[tuple[int, int]] = field(default_factory=set)
+    obstacle: Obstacle | None = None
 
 
 def find_packs(custom_nodes_folders: Iterable[Path]) -> tuple[PackListing, ...]:
@@ -105,15 +124,20 @@ def _is_pack(entry: os.DirEntry[str]) -> bool:
         if entry.is_dir():
             return True
         name = entry.name.removesuffix(_DISABLED_SUFFIX)
-        return name.endswith(".py") and name != "__init__.py" and entry.is_file()
+        if name.endswith(".py") and name != "__init__.py" and entry.is_file():
+            return True
     except OSError:
-        return False
+        pass  # what cannot be looked at may be a pack
+    return explain_entry(entry) is not None
 
 
 def _list_pack(entry: os.DirEntry[str], *, enabled: bool) -> PackListing:
     walk = _PackWalk()
     path = Path(entry.path)
-    if entry.is_dir():
+    walk.obstacle = explain_entry(entry)
+    if walk.obstacle is not None:
+        walk.problems.append(f"{walk.obstacle.path} {describe_problem(walk.obstacle)}")
+    elif is_folder(entry):
         _walk_folder(entry.path, "", 0, walk)
     else:
         walk.sources.append((entry.name, *_get_stamp(path)))
@@ -128,6 +152,7 @@ def _list_pack(entry: os.DirEntry[str], *, enabled: bool) -> PackListing:
         git_fingerprint=_fingerprint_git(path),
         problems=tuple(walk.problems[:5]),
         newest_ns=max((mtime_ns for _, _, mtime_ns in walk.sources), default=0),
+        obstacle=walk.obstacle,
     )
 
 
@@ -144,6 +169,8 @@ def _walk_folder(folder: str, prefix: str, depth: int, walk: _PackWalk) -> None:
                 _add_entry(entry, prefix, depth, walk)
     except OSError as error:
         walk.problems.append(f"{printable_path(folder)} cannot be listed: {error.strerror}")
+        if error.errno not in NO_SUCH_TARGET:
+            walk.obstacle = walk.obstacle or explain_error(folder, error)
 
 
 def _add_entry(entry: os.DirEntry[str], prefix: str, depth: int, walk: _PackWalk) -> None:
@@ -152,7 +179,13 @@ def _add_entry(entry: os.DirEntry[str], prefix: str, depth: int, walk: _PackWalk
         if len(walk.sources) >= _MAX_FILES:
             return
         file_stat = _stat_regular(entry)
-        if file_stat is not None:
+        if file_stat is None:
+            walk.obstacle = walk.obstacle or explain_entry(entry)
+        else:
+            # Most files can be read by everybody, which saves the system call.
+            if file_stat.st_mode & _READABLE_BY_ALL != _READABLE_BY_ALL and not os.access(entry.path, os.R_OK):
+                denied = Obstacle(ObstacleKind.UNREADABLE, printable_path(entry.path), os.strerror(errno.EACCES))
+                walk.obstacle = walk.obstacle or denied
             walk.sources.append((prefix + name, file_stat.st_size, file_stat.st_mtime_ns))
     elif name not in _SKIPPED and depth < _MAX_DEPTH and is_folder(entry):
         _walk_folder(entry.path, f"{prefix}{name}/", depth + 1, walk)

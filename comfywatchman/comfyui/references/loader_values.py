@@ -10,14 +10,21 @@ from comfywatchman.comfyui.loaders.table import NOT_FILES, LoaderInput
 from comfywatchman.comfyui.loaders.tiny_vaes import NO_TINY_VAES, TinyVaes
 from comfywatchman.comfyui.references.prompt_text import WidgetValue
 from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS, Reference
-from comfywatchman.comfyui.workflow.document import WorkflowNode
+from comfywatchman.comfyui.workflow.document import WidgetDefault, WorkflowNode
 
+_TINY_VAES_FOLDER: Final = "vae_approx"
 NUMBER_PLACEHOLDER: Final = ".N."
 """Stands in an input name for any number (`loras.N.lora_name`)."""
 
 
 def find_loader_values(node: WorkflowNode, loader_input: LoaderInput) -> Iterator[WidgetValue]:
-    """Yield the values that a node holds for a loader input; none for an input that a link feeds."""
+    """Yield the values that a node holds for a loader input; none that a link, or the default of a class, gives."""
+    for widget in _find_widgets(node, loader_input):
+        if widget.value is not WidgetDefault.VALUE:
+            yield widget
+
+
+def _find_widgets(node: WorkflowNode, loader_input: LoaderInput) -> Iterator[WidgetValue]:
     name, index = loader_input.name, loader_input.widget_index
     if name in node.values:
         yield WidgetValue(name, index, node.values[name])
@@ -54,10 +61,11 @@ def build_loader_references(
     if _is_not_file(loader_input, widget.value):
         return
     text = _format_value(widget.value)
-    for folder, tries in _resolve_files(loader_input.folder, text, tiny_vaes):
+    for folder, tries, prefix in _resolve_files(loader_input.folder, text, tiny_vaes):
         also_folders = loader_input.also_folders
         if folder != loader_input.folder:
-            also_folders = ()
+            # ComfyUI lists every file of the folder itself, whatever it is called.
+            also_folders = () if prefix or folder != _TINY_VAES_FOLDER else (loader_input.folder,)
         yield Reference(
             node_path=node.path,
             node_type=node.class_type,
@@ -69,6 +77,7 @@ def build_loader_references(
             evidence=loader_input.evidence,
             confidence=loader_input.confidence,
             tries=tries,
+            prefix=prefix,
             also_folders=also_folders,
         )
 
@@ -81,21 +90,21 @@ def _is_not_file(loader_input: LoaderInput, value: object) -> bool:
     return value is None and not has_exact_choices
 
 
-def _resolve_files(folder: str, value: str, tiny_vaes: TinyVaes) -> list[tuple[str, tuple[str, ...]]]:
-    """Return folder and file names to try of each file that the server opens for a value."""
+def _resolve_files(folder: str, value: str, tiny_vaes: TinyVaes) -> list[tuple[str, tuple[str, ...], str]]:
+    """Return folder, file names to try and the beginning of further names of each file that the server opens."""
     if value in tiny_vaes.images:
-        # The server builds these from two files of vae_approx, found by name whatever their extension.
-        files: list[tuple[str, tuple[str, ...]]] = []
+        # The server builds these from two files, of which only the beginning counts (`taesd_encoder.fp16.safetensors`).
+        files: list[tuple[str, tuple[str, ...], str]] = []
         for part in ("encoder", "decoder"):
             tries = tuple(f"{value}_{part}{extension}" for extension in MODEL_EXTENSIONS)
-            files.append(("vae_approx", tries))
+            files.append((_TINY_VAES_FOLDER, tries, f"{value}_{part}."))
         return files
     if value.startswith(tiny_vaes.videos):
-        return [("vae_approx", (value,))]
+        return [(_TINY_VAES_FOLDER, (value,), "")]
     # The nodes of Impact Pack put the subfolder in front of the file name.
     if folder.startswith("ultralytics_") and value.startswith(("bbox/", "segm/")):
-        return [(f"ultralytics_{value[:4]}", (value[5:],))]
-    return [(folder, (value,))]
+        return [(f"ultralytics_{value[:4]}", (value[5:],), "")]
+    return [(folder, (value,), "")]
 
 
 def _format_value(value: object) -> str:

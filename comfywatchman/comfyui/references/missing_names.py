@@ -35,7 +35,7 @@ def find_missing_names(
             if name in node.linked and folder not in named_folders:
                 message = f"Which model of {folder} {name} gets is known only when the workflow runs."
                 yield WorkflowProblem("model-name-computed", message, node.path)
-            elif _is_left_out(node, loader_input):
+            elif _is_left_out(node, loader_input, workflow.format):
                 yield WorkflowProblem("model-name-absent", _explain_absence(workflow, name), node.path)
 
 
@@ -45,8 +45,13 @@ def _explain_absence(workflow: Workflow, name: str) -> str:
     return f"The file gives no value for {name} that the editor restores: it takes the first model that is offered."
 
 
-def _is_left_out(node: WorkflowNode, loader_input: LoaderInput) -> bool:
-    if loader_input.name in node.values or loader_input.name in node.linked:
+def _is_left_out(node: WorkflowNode, loader_input: LoaderInput, file_format: WorkflowFormat) -> bool:
+    name = loader_input.name
+    if name in node.linked:
+        return False
+    # The editor gives a combo without a value the first choice when it loads a file; the server refuses a null.
+    is_null = file_format is not WorkflowFormat.API and node.values.get(name) is None
+    if name in node.values and not is_null:
         return False
     # Inputs of packs may be optional; those of ComfyUI's own loaders are all required.
     for builtin in load_builtin_table().inputs(node.class_type):

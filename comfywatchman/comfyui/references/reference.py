@@ -28,6 +28,7 @@ class Reference:
         confidence: How certain that is; `low` for the file-extension heuristic.
         tries: File names that the server tries in turn; for most references the value alone.
         also_folders: Further folders that the server lists for the same input.
+        prefix: How the names of other files begin that the server takes as well; empty for none.
     """
 
     node_path: str
@@ -41,3 +42,4 @@ class Reference:
     confidence: Confidence
     tries: tuple[str, ...]
     also_folders: tuple[str, ...] = ()
+    prefix: str = ""

@@ -11,7 +11,8 @@ import msgspec
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpSession, is_listening
 from comfywatchman.base.json_values import as_list, as_mapping, as_text
-from comfywatchman.comfyui.server.object_info import LiveNodes, read_object_info
+from comfywatchman.base.text import shorten_text
+from comfywatchman.comfyui.server.object_info import LiveNodes, find_malformed_entry, read_object_info
 
 MAX_OBJECT_INFO_BYTES: Final = 256 << 20
 _PORTS: Final = {"http": 80, "https": 443}
@@ -75,6 +76,10 @@ def fetch_nodes(
         payload = session.get_json(_endpoint_url(running.url, "object_info"))
     if not isinstance(payload, dict) or not payload:
         raise _not_comfyui_failure(f"{_endpoint_url(running.url, 'object_info')} did not list any node.")
+    malformed = find_malformed_entry(payload)
+    if malformed is not None:
+        reason = f"does not describe the node class {shorten_text(malformed)} as ComfyUI does"
+        raise _not_comfyui_failure(f"{_endpoint_url(running.url, 'object_info')} {reason}.")
     return read_object_info(payload, folders, version=running.version)
 
 

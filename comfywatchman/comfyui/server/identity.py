@@ -1,4 +1,4 @@
-"""Is the ComfyUI that responds at a URL the watched one? Only what it is, not what it may be, counts as proof.
+"""Is the ComfyUI that responds at a URL the watched one? Without proof of its identity the server is ignored.
 
 A process of this machine that listens there and was started with the server's arguments proves it by its base
 directory. Where no such process can be seen (another user's, a container, a tunnel), the folders that the server reads

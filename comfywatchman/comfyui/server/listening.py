@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
+import random
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     import psutil
 
 LOOPBACK: Final = "127.0.0.1"
+_UNASSIGNED_PORTS: Final = range(20_000, 32_000)
 _MAIN: Final = "main.py"
 _EVERY_ADDRESS: Final = "0.0.0.0,::"
 """The meaning of `--listen` without a value (`comfy/cli_args.py`)."""
@@ -66,11 +69,22 @@ class PortOwner(Enum):
 
 
 def find_free_port() -> int:
-    """Return a port of 127.0.0.1 without a listener."""
+    """Return a port of 127.0.0.1 without a listener, for a server that is started with it.
+
+    The server binds it seconds later. Hence not a port that the kernel would choose: it gives those to other programs
+    all the time (`net.ipv4.ip_local_port_range` begins at 32768).
+    """
+    for port in random.sample(_UNASSIGNED_PORTS, 50):
+        with contextlib.suppress(OSError):
+            return _bind_port(port)
+    return _bind_port(0)
+
+
+def _bind_port(port: int) -> int:
     with socket.socket() as listener:
-        listener.bind((LOOPBACK, 0))
-        port: int = listener.getsockname()[1]
-    return port
+        listener.bind((LOOPBACK, port))
+        bound: int = listener.getsockname()[1]
+    return bound
 
 
 def find_port_owner(port: int, leader: int) -> PortOwner:
@@ -84,7 +98,7 @@ def find_port_owner(port: int, leader: int) -> PortOwner:
     if not is_listening(LOOPBACK, port):
         return PortOwner.NOBODY
     for pid in find_session_pids(leader):
-        if any(socket_port == port for _address, socket_port in _list_sockets(pid)):
+        if any(socket_port == port for _address, socket_port in list_sockets(pid)):
             return PortOwner.SESSION
     return PortOwner.FOREIGN
 
@@ -125,7 +139,7 @@ def find_listeners(host: str, port: int) -> tuple[ServerProcess, ...]:
 
 def find_exposures(comfyui: Path) -> tuple[Exposure, ...]:
     """Return where a running ComfyUI of this folder can be reached from other machines."""
-    return judge_exposures(_find_servers(comfyui))
+    return judge_exposures(find_servers(comfyui))
 
 
 def judge_exposures(servers: Iterable[ServerProcess]) -> tuple[Exposure, ...]:
@@ -179,7 +193,8 @@ def _read_process(pid: int) -> ServerProcess | None:
         return None
 
 
-def _find_servers(comfyui: Path) -> list[ServerProcess]:
+def find_servers(comfyui: Path) -> list[ServerProcess]:
+    """Return the processes that run the `main.py` of this ComfyUI."""
     import psutil
 
     servers: list[ServerProcess] = []
@@ -189,7 +204,7 @@ def _find_servers(comfyui: Path) -> list[ServerProcess]:
         except psutil.Error:
             continue
         if _runs_main(process, argv, comfyui):
-            servers.append(ServerProcess(process.pid, tuple(argv), _list_sockets(process.pid)))
+            servers.append(ServerProcess(process.pid, tuple(argv), list_sockets(process.pid)))
     return servers
 
 
@@ -212,7 +227,7 @@ def _is_main_of(process: psutil.Process, argument: str, comfyui: Path) -> bool:
         return os.path.isabs(argument) and os.path.realpath(argument) == os.path.realpath(main)
 
 
-def _list_sockets(pid: int) -> tuple[tuple[str, int], ...]:
+def list_sockets(pid: int) -> tuple[tuple[str, int], ...]:
     """Return address and port of the TCP sockets that a process listens on; empty where they cannot be seen."""
     import psutil
 

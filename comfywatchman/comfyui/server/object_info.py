@@ -99,6 +99,14 @@ def read_object_info(payload: object, folders: Mapping[str, Collection[str]], *,
     return LiveNodes(packs, tuple(loader_inputs), combos, tuple(file_inputs), read_signatures(entries))
 
 
+def find_malformed_entry(payload: object) -> str | None:
+    """Return the first class of an answer to `/object_info` whose entry ComfyUI cannot have sent; None without one."""
+    for class_type, entry in as_mapping(payload).items():
+        if not isinstance(entry, dict) or "input" not in entry:
+            return class_type
+    return None
+
+
 def find_widget_indexes(payload: object, wanted: Mapping[str, Collection[str]]) -> dict[str, dict[str, int]]:
     """Return indexes in the editor's `widgets_values`, by class and input; unknown ones are missing.
 

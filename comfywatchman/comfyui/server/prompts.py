@@ -1,15 +1,13 @@
-"""Submit a prompt to a running ComfyUI, wait for its end by polling, and interrupt it at a time limit."""
+"""Prompts, and how the answers of ComfyUI about them are read. Pure; `prompt_client` sends the requests."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import orjson
 
-from comfywatchman.base.http import HttpSession
 from comfywatchman.base.json_values import as_list, as_mapping
 from comfywatchman.comfyui.server.log_text import clean_line
 
@@ -24,54 +22,14 @@ class PromptResult:
     """The end of a prompt.
 
     Attributes:
-        outcome: `success`, `error` (a node raised), `refused` (by the validation of the server), `timeout`, or `lost`
-            (the server ended meanwhile).
+        outcome: `success`, `error` (a node raised), `interrupted`, `refused` (by the validation of the server),
+            `timeout`, `lost` (the server ended meanwhile, or no longer knows the prompt), or `abandoned` (whoever
+            waited for its end stopped waiting).
         reason: Why it failed, on one line; empty when the server does not say.
     """
 
-    outcome: Literal["success", "error", "refused", "timeout", "lost"]
+    outcome: Literal["success", "error", "interrupted", "refused", "timeout", "lost", "abandoned"]
     reason: str = ""
-
-
-def run_prompt(
-    session: HttpSession,
-    url: str,
-    prompt: Prompt,
-    prompt_id: str,
-    *,
-    limit_seconds: float,
-    is_running: Callable[[], bool],
-) -> PromptResult:
-    """Run a prompt; one that does not end in time is interrupted.
-
-    Args:
-        session: The HTTP session.
-        url: The address of the server.
-        prompt: The prompt.
-        prompt_id: The id to give it, a UUID.
-        limit_seconds: The time that the prompt may take.
-        is_running: Returns whether the process of the server still runs, after a short wait: it paces the polling.
-
-    Raises:
-        Failure: `http-unreachable`, `http-status` or `http-body`.
-    """
-    response = session.post_json(f"{url}/prompt", {"prompt": prompt, "prompt_id": prompt_id})
-    answer = _parse_object(response.body)
-    refusal = find_refusal(response.status, answer)
-    if refusal is not None:
-        return PromptResult("refused", refusal)
-    # The server may give the prompt another id than the requested one.
-    accepted_id = str(answer.get("prompt_id", prompt_id))
-    deadline = time.monotonic() + limit_seconds
-    while time.monotonic() < deadline:
-        if not is_running():
-            return PromptResult("lost")
-        history = session.get_json(f"{url}/history/{accepted_id}")
-        result = parse_history(as_mapping(history).get(accepted_id))
-        if result is not None:
-            return result
-    session.post_json(f"{url}/interrupt", {"prompt_id": accepted_id})
-    return PromptResult("timeout")
 
 
 def find_refusal(status: int, answer: Mapping[str, object]) -> str | None:
@@ -100,7 +58,38 @@ def parse_history(entry: object) -> PromptResult | None:
         return PromptResult("error")
     if status.get("status_str") == "success":
         return PromptResult("success")
+    if _is_interrupted(status):
+        return PromptResult("interrupted")
     return PromptResult("error", _parse_error(status))
+
+
+def clean_extra_data(extra_data: Mapping[str, object]) -> dict[str, object]:
+    """Return additional data of a prompt without the values that break a server's list of jobs.
+
+    ComfyUI runs a prompt whose `extra_pnginfo` or the workflow in it is not an object, but from then on its list of
+    jobs fails for everybody (`comfy_execution/jobs.py`).
+    """
+    cleaned = dict(extra_data)
+    embedded = cleaned.get("extra_pnginfo")
+    if not isinstance(embedded, dict):
+        cleaned.pop("extra_pnginfo", None)
+    elif not isinstance(embedded.get("workflow", {}), dict):
+        cleaned["extra_pnginfo"] = {name: value for name, value in embedded.items() if name != "workflow"}
+    return cleaned
+
+
+def parse_json_object(body: bytes) -> Mapping[str, object]:
+    """Return a JSON object, whatever the status of its response; empty for anything else: ComfyUI's 500 is text."""
+    try:
+        return as_mapping(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return {}
+
+
+def _is_interrupted(status: dict[str, Any]) -> bool:
+    # The status of an interrupted prompt is "error" as well; only its last message differs.
+    last = as_list(status.get("messages"))[-1:]
+    return any(as_list(message)[:1] == ["execution_interrupted"] for message in last)
 
 
 def _parse_error(status: dict[str, Any]) -> str:
@@ -115,11 +104,3 @@ def _parse_error(status: dict[str, Any]) -> str:
             node_type = facts.get("node_type", "")
             return clean_line(f"{node_type}: {facts['exception_type']}: {facts.get('exception_message', '')}")
     return ""
-
-
-def _parse_object(body: bytes) -> Mapping[str, object]:
-    """Return a JSON object, whatever the status of its response; empty for anything else: ComfyUI's 500 is text."""
-    try:
-        return as_mapping(orjson.loads(body))
-    except orjson.JSONDecodeError:
-        return {}

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-
-import orjson
 
 from comfywatchman.base.json_values import as_list, as_mapping
 from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN_FILE_INPUTS
 from comfywatchman.comfyui.server.node_inputs import NodeInput, list_node_inputs
 from comfywatchman.comfyui.static_analysis.widgets import is_link_forced, is_socket, widget_width
 from comfywatchman.comfyui.validation.signature import (
-    LIST_PREFIX,
     InputExpansion,
     InputSignature,
     NodeSignature,
     Scalar,
+    build_grown_names,
+    build_list_type,
+    grow_inputs,
+    has_fixed_choices,
+    is_dynamic_type,
+    read_limit,
 )
 
 _CORE_MODULES: Final = ("nodes", "comfy_extras", "comfy_api_nodes")
-_DYNAMIC_OPTIONS: Final = ("remote", "multi_select", "multiselect", "dynamic")
 _DYNAMIC_COMBO: Final = "COMFY_DYNAMICCOMBO_V3"
 _GROWING: Final = "COMFY_AUTOGROW_V3"
-_DYNAMIC_PREFIX: Final = "COMFY_"
-_MATCH_TYPE: Final = "COMFY_MATCHTYPE_V3"
-_MAX_GROWN: Final = 100
-"""Most inputs that a growing input has in ComfyUI."""
 
 
 def read_signatures(payload: object) -> dict[str, NodeSignature]:
@@ -65,7 +62,7 @@ def _read_outputs(outputs: object) -> tuple[str | None, ...] | None:
 def _name_type(data_type: object) -> str | None:
     """Return a type as signatures write it; a list becomes a digest, so that equal lists are equal types."""
     if isinstance(data_type, list):
-        return LIST_PREFIX + hashlib.blake2b(orjson.dumps(data_type), digest_size=8).hexdigest()
+        return build_list_type(data_type)
     return data_type if isinstance(data_type, str) else None
 
 
@@ -76,7 +73,7 @@ def _read_input(class_type: str, node_input: NodeInput) -> InputSignature:
         input_type = _name_type(node_input.choices)
     is_file = BUILTIN_FILE_INPUTS.has_input(class_type, name)
     is_expanded = node_input.type in (_DYNAMIC_COMBO, _GROWING)
-    is_dynamic = node_input.type.startswith(_DYNAMIC_PREFIX) and node_input.type != _MATCH_TYPE
+    is_dynamic = is_dynamic_type(node_input.type)
     if is_dynamic:
         input_type = None
     return InputSignature(
@@ -87,16 +84,12 @@ def _read_input(class_type: str, node_input: NodeInput) -> InputSignature:
         width=widget_width(name, node_input.type, options),
         is_forced=is_link_forced(options),
         is_file=is_file,
-        minimum=_read_limit(options.get("min")),
-        maximum=_read_limit(options.get("max")),
+        minimum=read_limit(options.get("min")),
+        maximum=read_limit(options.get("max")),
         # Lists of the input folder change with every upload; the server checks them against the files.
         choices=None if is_file else _read_choices(node_input),
         expansion=_read_expansion(class_type, node_input) if is_expanded else None,
     )
-
-
-def _read_limit(limit: object) -> int | float | None:
-    return limit if isinstance(limit, int | float) and not isinstance(limit, bool) else None
 
 
 def _read_choices(node_input: NodeInput) -> tuple[Scalar, ...] | None:
@@ -106,9 +99,7 @@ def _read_choices(node_input: NodeInput) -> tuple[Scalar, ...] | None:
         return None
     if not all(isinstance(choice, str | int | float | None) for choice in choices):
         return None
-    is_dynamic = any(options.get(option) for option in _DYNAMIC_OPTIONS)
-    has_upload = any(option.endswith("upload") for option in options)
-    return None if is_dynamic or has_upload else tuple(choices)
+    return tuple(choices) if has_fixed_choices(options) else None
 
 
 def _read_expansion(class_type: str, node_input: NodeInput) -> InputExpansion:
@@ -132,18 +123,7 @@ def _read_grown(class_type: str, template: Mapping[str, Any]) -> tuple[InputSign
     names = template.get("names")
     count, minimum = template.get("max"), template.get("min")
     if not isinstance(names, list) and isinstance(count, int):
-        names = [f"{template.get('prefix')}{index}" for index in range(min(count, _MAX_GROWN))]
+        names = build_grown_names(template.get("prefix"), count)
     if template_input is None or not isinstance(names, list) or not isinstance(minimum, int):
         return ()
-    return tuple(
-        InputSignature(
-            str(name),
-            template_input.type,
-            is_required=template_input.is_required and index < minimum,
-            is_socket=True,
-            minimum=template_input.minimum,
-            maximum=template_input.maximum,
-            choices=template_input.choices,
-        )
-        for index, name in enumerate(names)
-    )
+    return grow_inputs(template_input, [str(name) for name in names], minimum)

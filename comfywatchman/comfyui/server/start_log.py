@@ -31,10 +31,17 @@ _NAMES: Final = ("comfyui.log", "user/comfyui.log")
 
 
 class ImportTimes(NamedTuple):
-    """Names in `custom_nodes` that a start of ComfyUI failed to import, and those that it imported."""
+    """What a start of ComfyUI made of the names in `custom_nodes`.
+
+    Attributes:
+        failed: Those that it failed to import.
+        imported: Those that it imported.
+        failed_prestartup: Those whose `prestartup_script.py` failed; ComfyUI imports them all the same.
+    """
 
     failed: frozenset[str]
     imported: frozenset[str]
+    failed_prestartup: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +100,15 @@ def parse_import_times(text: str) -> ImportTimes | None:
     if not heading:
         return None
     times = _parse_pack_names(after)
-    failed = times.failed
+    failed_prestartup: frozenset[str] = frozenset()
     # Failed prestartup scripts have a list of their own, before the imports of the same start.
     this_start = before.rpartition(_HEADING)[2]
     _earlier, prestartup_heading, prestartup = this_start.rpartition(_PRESTARTUP_HEADING)
     if prestartup_heading:
-        failed |= _parse_pack_names(prestartup).failed
-    if not failed and not times.imported:
+        failed_prestartup = _parse_pack_names(prestartup).failed
+    if not times.failed and not times.imported:
         return None
-    return ImportTimes(failed, times.imported - failed)
+    return ImportTimes(times.failed, times.imported, failed_prestartup)
 
 
 def parse_failure_reasons(text: str, failed: Iterable[str]) -> dict[str, str]:

@@ -15,6 +15,8 @@ from comfywatchman.comfyui.server.log_text import clean_line, find_last_line
 
 POLL_SECONDS: Final = 0.1
 _REQUEST_SECONDS: Final = 10.0
+_MIN_REQUEST_SECONDS: Final = 1.0
+"""The last request, just before the time limit, would otherwise hide what the earlier ones found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def wait_until_serving(child: ChildProcess, port: int, *, timeout_seconds: float
             reason = f"It neither served nor exited within {timeout_seconds:g} seconds. {problem}"
             return StartupResult("timeout", reason=_add_last_line(reason, child))
         if owner is PortOwner.SESSION:
-            identity_problem = _find_identity_problem(port, min(_REQUEST_SECONDS, remaining_seconds))
+            identity_problem = _find_identity_problem(port, _limit_request(remaining_seconds))
             if identity_problem is None:
                 return StartupResult("serving")
             problem = identity_problem
@@ -76,6 +78,10 @@ def describe_exit(child: ChildProcess, status: int) -> str:
         text = f"was killed by {names.get(-status, f'signal {-status}')}"
     last_line = _read_last_line(child)
     return f"{text}: {last_line}" if last_line else f"{text}."
+
+
+def _limit_request(remaining_seconds: float) -> float:
+    return min(_REQUEST_SECONDS, max(_MIN_REQUEST_SECONDS, remaining_seconds))
 
 
 def _find_identity_problem(port: int, timeout_seconds: float) -> str | None:

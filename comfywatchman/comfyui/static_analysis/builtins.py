@@ -1,4 +1,4 @@
-"""Calls of functions and methods of Python and ComfyUI that packs use to name their nodes and inputs."""
+"""Calls of Python's and ComfyUI's functions and methods (`update`, `get`) that packs use to name nodes and inputs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from comfywatchman.comfyui.install.folders import get_canonical_name
+from comfywatchman.comfyui.static_analysis.io_types import get_v3_type
 from comfywatchman.comfyui.static_analysis.texts import call_text_method
 from comfywatchman.comfyui.static_analysis.values import (
     UNKNOWN,
@@ -15,6 +16,7 @@ from comfywatchman.comfyui.static_analysis.values import (
     ExternalName,
     NodeSchema,
     V3InputSpec,
+    V3Part,
     Value,
 )
 
@@ -24,6 +26,9 @@ _READ_ONLY: Final = frozenset(
     {"len", "print", "isinstance", "hasattr", "type", "id", "str", "repr", "bool", "max", "min"}
 )
 """Functions that leave their arguments unchanged."""
+
+_V3_PARTS: Final = frozenset({"Output", "TemplatePrefix", "TemplateNames", "Option"})
+"""Members of V3 types, beside `Input`, that describe a node."""
 
 _READ_ONLY_MODULES: Final = ("os.path.", "logging.")
 _MAX_RANGE: Final = 1000
@@ -80,6 +85,8 @@ def get_elements(value: Value) -> AbstractList:
         return value
     if isinstance(value, AbstractDict):
         return AbstractList(list(value.entries), is_open=_may_have_other_keys(value), marks=value.list_marks())
+    if isinstance(value, str) and len(value) <= _MAX_RANGE:
+        return AbstractList(list(value))
     return AbstractList(is_open=True)
 
 
@@ -105,16 +112,40 @@ def _list_filenames(arguments: Arguments, keywords: Keywords) -> AbstractList:
 def _call_node_api(owner: str, function: str, arguments: Arguments, keywords: Keywords) -> Value:
     """Call a part of ComfyUI's V3 node API: `io.Schema(…)`, `io.Combo.Input(…)`, `io.Custom(…)`."""
     if function == "Schema":
-        return NodeSchema(_get_argument(arguments, keywords, 0, "node_id"), keywords.get("inputs", AbstractList()))
+        return _build_schema(arguments, keywords)
     if function == "Custom" and owner:
-        return ExternalName(f"{owner}.{function}()")
+        return ExternalName(f"{owner}.{_name_custom_type(arguments, keywords)}")
+    if get_v3_type(function) is not None and owner.endswith((".io", ".IO")):
+        # `io.Latent().Output()` is the same as `io.Latent.Output()`.
+        return ExternalName(f"{owner}.{function}")
+    kind = owner.rpartition(".")[2]
+    if function in _V3_PARTS and owner:
+        return V3Part(f"{kind}.{function}", arguments, keywords)
     if function != "Input" or not owner:
         return UNKNOWN
-    kind = owner.rpartition(".")[2]
-    specification = V3InputSpec(kind, _get_argument(arguments, keywords, 0, "id"), None, keywords)
+    name = _get_argument(arguments, keywords, 0, "id")
+    # `io.MultiType.Input(io.Int.Input("id"), …)` takes the name of the inner input.
+    name = name.name if isinstance(name, V3InputSpec) else name
+    specification = V3InputSpec(kind, name, None, keywords, arguments)
     if kind in {"Combo", "MultiCombo"}:
         specification.options = _get_argument(arguments, keywords, 1, "options")
     return specification
+
+
+def _build_schema(arguments: Arguments, keywords: Keywords) -> NodeSchema:
+    return NodeSchema(
+        _get_argument(arguments, keywords, 0, "node_id"),
+        keywords.get("inputs", AbstractList()),
+        keywords.get("outputs", AbstractList()),
+        keywords.get("is_output_node", False),
+    )
+
+
+def _name_custom_type(arguments: Arguments, keywords: Keywords) -> str:
+    io_type = _get_argument(arguments, keywords, 0, "io_type")
+    # A dot would look like an attribute of the type.
+    is_plain = isinstance(io_type, str) and "." not in io_type
+    return f"Custom({io_type})" if is_plain else "Custom()"
 
 
 def _call_builtin(name: str, arguments: Arguments, keywords: Keywords) -> Value:
@@ -122,6 +153,8 @@ def _call_builtin(name: str, arguments: Arguments, keywords: Keywords) -> Value:
         return _call_dict(arguments, keywords)
     if name in _LIST_TYPES:
         return get_elements(arguments[0]).copy() if arguments else AbstractList()
+    if name == "str" and len(arguments) == 1 and isinstance(arguments[0], str | int | float | None):
+        return str(arguments[0])
     function = _ITERATOR_FUNCTIONS.get(name)
     if function is not None:
         return function(arguments)
@@ -131,8 +164,11 @@ def _call_builtin(name: str, arguments: Arguments, keywords: Keywords) -> Value:
 
 
 def _call_range(arguments: Arguments) -> AbstractList:
-    if len(arguments) == 1 and isinstance(arguments[0], int) and arguments[0] <= _MAX_RANGE:
-        return AbstractList(list(range(arguments[0])))
+    bounds = [value for value in arguments if isinstance(value, int)]
+    is_known = bool(arguments) and len(bounds) == len(arguments) and 0 not in bounds[2:3]
+    numbers = range(*bounds[:3]) if is_known else range(0)
+    if is_known and len(numbers) <= _MAX_RANGE:
+        return AbstractList(list(numbers))
     return AbstractList(is_open=True)
 
 

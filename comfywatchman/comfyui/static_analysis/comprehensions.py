@@ -1,11 +1,11 @@
-"""Comprehensions of lists, sets and dicts, and generator expressions."""
+"""Comprehensions of lists, sets and dicts, generator expressions, and loops that build a list of files."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from typing import Final
 
-from comfywatchman.comfyui.static_analysis import builtins
 from comfywatchman.comfyui.static_analysis.expressions import ExpressionEvaluator
 from comfywatchman.comfyui.static_analysis.values import (
     AbstractDict,
@@ -15,6 +15,9 @@ from comfywatchman.comfyui.static_analysis.values import (
     Value,
     is_constant,
 )
+
+_PARENT_NAMES: Final = frozenset({"dirname", "parent", "parents"})
+"""Attributes that give the folder of a path."""
 
 
 def visit_comprehension(
@@ -32,7 +35,54 @@ def visit_comprehension(
     is_passed_through = isinstance(node.elt, ast.Name)
     if elements.folders and not is_passed_through:
         elements.values.clear()
+        if _names_parents(node.elt):
+            # `[os.path.dirname(name) for name in …]` lists folders, not files.
+            elements.folders = frozenset()
     return elements
+
+
+def _names_parents(code: ast.AST) -> bool:
+    return any(isinstance(part, ast.Attribute) and part.attr in _PARENT_NAMES for part in ast.walk(code))
+
+
+def list_lengths(scope: NameScope) -> dict[str, int]:
+    """Return the length of each list that a scope names."""
+    return {name: len(value.values) for name, value in scope.names.items() if isinstance(value, AbstractList)}
+
+
+def _list_filled_names(loop: ast.For | ast.AsyncFor) -> list[str]:
+    """Return the lists that every round fills: under a condition, only certain files may be listed."""
+    names: list[str] = []
+    for statement in loop.body:
+        match statement:
+            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append" | "extend"))):
+                names.append(name)
+            case ast.AugAssign(target=ast.Name(id=name)):
+                names.append(name)
+    return names
+
+
+def mark_listed_files(
+    loop: ast.For | ast.AsyncFor, scope: NameScope, before: dict[str, int], files: AbstractList
+) -> None:
+    """Let the lists that a loop over the files of a folder has filled list those files.
+
+    Args:
+        loop: The loop.
+        scope: The names around it.
+        before: The length of each list before the round that stands for all files.
+        files: What the loop visits.
+    """
+    if _names_parents(loop):
+        return
+    for name in _list_filled_names(loop):
+        length = before.get(name)
+        filled = scope.names.get(name)
+        if isinstance(filled, AbstractList) and length is not None and len(filled.values) > length:
+            # The element of that round stands for any number of files.
+            del filled.values[length:]
+            filled.is_open = True
+            filled.folders |= files.folders
 
 
 def visit_dict_comprehension(interpreter: ExpressionEvaluator, node: ast.DictComp, scope: NameScope) -> Value:
@@ -58,7 +108,7 @@ def _run_generators(
 ) -> tuple[bool, frozenset[str]]:
     """Call `visit` for each round, and return whether there may be other rounds and the folders that are listed."""
     generator, *inner_generators = generators
-    source = builtins.get_elements(interpreter.evaluate(generator.iter, scope))
+    source = interpreter.iterate(interpreter.evaluate(generator.iter, scope))
     is_open, folders = source.is_open, source.folders
     for position, value in enumerate(source.values):
         inner = NameScope(module=scope.module, parent=scope)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Final
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, NamedTuple
 
 from comfywatchman.comfyui.static_analysis import builtins
-from comfywatchman.comfyui.static_analysis.modules import SourceTree
+from comfywatchman.comfyui.static_analysis.modules import AS_INPUT, SourceTree
+from comfywatchman.comfyui.static_analysis.paths import CONSTANTS, get_part
 from comfywatchman.comfyui.static_analysis.values import (
     ROOT_NAME,
     UNKNOWN,
@@ -19,11 +22,15 @@ from comfywatchman.comfyui.static_analysis.values import (
     ClassRef,
     DeferredImport,
     DeferredValue,
+    EnumMember,
     ExternalName,
+    FileSpec,
     FuncRef,
     ModuleRef,
     NameScope,
     NodeSchema,
+    PathValue,
+    Record,
     SourceModule,
     Value,
     is_constant,
@@ -36,13 +43,61 @@ MAX_STEPS: Final = 300_000
 MAX_DEPTH: Final = 120
 """Nested expressions, calls and imports that are followed."""
 
+_BUILTIN: Final = "builtins."
 _BUILTINS: Final = frozenset(
     {"dict", "list", "sorted", "set", "tuple", "frozenset", "reversed", "enumerate", "zip", "range", "map", "filter"}
     | {"len", "print", "isinstance", "hasattr", "getattr", "setattr", "type", "id", "str", "repr", "bool", "max", "min"}
-    | {"super", "globals", "locals", "vars", "dir"}
+    | {"super", "globals", "locals", "vars", "dir", "exec", "__import__"}
 )
-_SCHEMA_PARTS: Final = frozenset({"node_id", "inputs"})
+_SCHEMA_PARTS: Final = frozenset({"node_id", "inputs", "outputs", "is_output_node"})
+_MEMBER_PARTS: Final = frozenset({"name", "value"})
 _PROPERTY_DECORATORS: Final = frozenset({"property", "cached_property", "classproperty"})
+
+
+class CallSite(NamedTuple):
+    """The call at the top level of a module inside which the evaluation is."""
+
+    module: SourceModule
+    line: int
+    is_guarded: bool
+
+
+@dataclass(slots=True)
+class CallFrame:
+    """The values that a running function has returned so far."""
+
+    returned: list[Value] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class CodePlace:
+    """Where the evaluation is, inside the module that runs at the moment.
+
+    Attributes:
+        frames: The functions that run.
+        undecided_depth: How many undecided branches surround the place.
+        loop_depth: How many loops do.
+        guard_depth: How many `try` statements do, at the top level of the module.
+        inner_guards: How many do inside functions and loops.
+        call_site: The call at the top level inside which the place is.
+    """
+
+    frames: list[CallFrame] = field(default_factory=list)
+    undecided_depth: int = 0
+    loop_depth: int = 0
+    guard_depth: int = 0
+    inner_guards: int = 0
+    call_site: CallSite | None = None
+
+    @property
+    def is_nested(self) -> bool:
+        """Return whether anything surrounds the place: it is not simply a statement of the module."""
+        return bool(self.frames or self.loop_depth or self.guard_depth or self.undecided_depth)
+
+    @property
+    def is_guarded(self) -> bool:
+        """Return whether a `try` statement surrounds the place."""
+        return self.guard_depth + self.inner_guards > 0
 
 
 class ExpressionEvaluator(ABC):
@@ -50,6 +105,13 @@ class ExpressionEvaluator(ABC):
 
     Args:
         tree: The pack's source.
+
+    Attributes:
+        tree: The pack's source.
+        steps_left: How many more expressions and statements are followed.
+        has_given_up: Whether a part of the source was not followed, because it is too large or too nested.
+        depth: How deep the evaluation is nested.
+        place: Where it is.
     """
 
     visitors: ClassVar[Mapping[type[ast.AST], Callable[..., Value]]]
@@ -58,8 +120,9 @@ class ExpressionEvaluator(ABC):
     def __init__(self, tree: SourceTree) -> None:
         self.tree = tree
         self.steps_left = MAX_STEPS
+        self.has_given_up = False
         self.depth = 0
-        self.undecided_depth = 0
+        self.place = CodePlace()
 
     @abstractmethod
     def run(self, module: SourceModule) -> NameScope:
@@ -73,10 +136,20 @@ class ExpressionEvaluator(ABC):
     def call_function(self, function: FuncRef, arguments: list[Value], keywords: dict[str, Value]) -> Value:
         """Return the result of a function of the pack."""
 
+    @abstractmethod
+    def build_object(
+        self, owner: ClassRef, arguments: list[Value], keywords: dict[str, Value], *, is_whole: bool = True
+    ) -> Value:
+        """Return an object of a class of the pack; without `is_whole` the call has further arguments."""
+
+    @abstractmethod
+    def list_members(self, owner: ClassRef) -> AbstractList | None:
+        """Return the members of an enumeration; None for any other class."""
+
     @property
     def is_certain(self) -> bool:
         """Whether the current statement certainly runs: no undecided branch surrounds it."""
-        return self.undecided_depth == 0
+        return self.place.undecided_depth == 0
 
     def evaluate(self, node: ast.expr | None, scope: NameScope) -> Value:
         """Return the value of an expression; UNKNOWN if it cannot be decided or the steps are used up."""
@@ -101,10 +174,12 @@ class ExpressionEvaluator(ABC):
             current = current.parent
         if name == "__name__":
             return scope.module.dotted
+        if name == "__file__" and scope.module.path is not None:
+            return os.path.abspath(scope.module.path)
         if name == "__package__":
             return ".".join((ROOT_NAME, *scope.module.package))
         if name in _BUILTINS:
-            return ExternalName(f"builtins.{name}")
+            return ExternalName(f"{_BUILTIN}{name}")
         return UNKNOWN
 
     def force(self, scope: NameScope, name: str) -> Value:
@@ -136,18 +211,36 @@ class ExpressionEvaluator(ABC):
 
     def get_attribute(self, owner: Value, name: str) -> Value:
         """Return an attribute of a value."""
+        value: Value = UNKNOWN
         match owner:
             case ExternalName():
-                return ExternalName(f"{owner.name}.{name}")
+                dotted = f"{owner.name}.{name}"
+                value = CONSTANTS.get(dotted, ExternalName(dotted))
             case ModuleRef():
-                return self.get_module_name(owner.module, name)
-            case ClassRef() | ClassInstance():
-                return self._bind(self.get_class_attribute(_get_class(owner), name), owner)
-            case AbstractList() | AbstractDict() | str():
-                return BoundMethod(owner, name)
+                value = self._get_module_attribute(owner.module, name)
+            case FileSpec() | PathValue() | Record():
+                value = get_part(owner, name)
             case NodeSchema() if name in _SCHEMA_PARTS:
-                return getattr(owner, name)
-        return UNKNOWN
+                value = getattr(owner, name)
+            case ClassInstance() if name in owner.attributes:
+                value = owner.attributes[name]
+            case ClassRef() | ClassInstance():
+                value = self._bind(self.get_class_attribute(_get_class(owner), name), owner)
+            case EnumMember():
+                value = getattr(owner, name) if name in _MEMBER_PARTS else self.get_attribute(owner.value, name)
+            # The only constants with a value of their own are members of enumerations, which stand for their values.
+            case str() | int() | float() if name == "value":
+                value = owner
+            case AbstractList() | AbstractDict() | str():
+                value = BoundMethod(owner, name)
+        return value
+
+    def _get_module_attribute(self, module: SourceModule, name: str) -> Value:
+        if name == "__path__" and module.is_package:
+            return AbstractList([os.path.abspath(self.tree.root.joinpath(*module.parts))])
+        if name in {"__name__", "__file__"}:
+            return self.look_up(name, module.scope)
+        return self.get_module_name(module, name)
 
     def get_class_attribute(self, owner: ClassRef, name: str) -> Value:
         """Return the attribute of a class or of the first base that has it, unbound."""
@@ -196,26 +289,45 @@ class ExpressionEvaluator(ABC):
             case FuncRef():
                 return self.call_function(function, arguments, keywords)
             case ClassRef():
-                return ClassInstance(function)
+                return self.build_object(function, arguments, keywords)
+            case BoundMethod(owner=PathValue() | Record() as owner):
+                return self.tree.files.call_method(owner, function.name, arguments)
             case BoundMethod():
                 return builtins.call_method(function, arguments, keywords, is_certain=self.is_certain)
             case ExternalName():
-                return builtins.call_external(function.name, arguments, keywords)
+                return self._call_external(function.name, arguments, keywords)
         builtins.taint([*arguments, *keywords.values()])
         return UNKNOWN
 
-    def import_module(self, name: Value, package: Value, scope: NameScope) -> Value:
-        """Return the module that `importlib.import_module(name, package)` imports."""
-        if not isinstance(name, str):
-            return UNKNOWN
-        dotted = name.lstrip(".")
-        level = len(name) - len(dotted)
-        if level and isinstance(package, str) and package.partition(".")[0] == ROOT_NAME:
-            # Relative to the package that is passed, not to the module with the call.
-            parents = package.split(".")
-            dotted = ".".join((*parents[: len(parents) - level + 1], dotted))
-            level = 0
-        return _refer_to(self.tree.resolve_import(scope.module, dotted, level))
+    def _call_external(self, name: str, arguments: list[Value], keywords: dict[str, Value]) -> Value:
+        members = self.tree.find_enumeration(name) if name.endswith(AS_INPUT) else None
+        if members is not None:
+            return AbstractList(list(members))
+        if name.startswith(_BUILTIN):
+            arguments = [self._list_members_of(value) for value in arguments]
+        value = self.tree.files.call(name, arguments, keywords)
+        return builtins.call_external(name, arguments, keywords) if value is UNKNOWN else value
+
+    def call_from(
+        self, line: int, module: SourceModule, function: Value, arguments: list[Value], keywords: dict[str, Value]
+    ) -> Value:
+        """Return the result of a call in a line of a module."""
+        place = self.place
+        if place.frames:
+            return self.call(function, arguments, keywords)
+        outer, place.call_site = place.call_site, CallSite(module, line, is_guarded=place.is_guarded)
+        try:
+            return self.call(function, arguments, keywords)
+        finally:
+            place.call_site = outer
+
+    def iterate(self, value: Value) -> AbstractList:
+        """Return the elements that a loop over a value would visit; an open empty list if they are unknown."""
+        return builtins.get_elements(self._list_members_of(value))
+
+    def _list_members_of(self, value: Value) -> Value:
+        members = self.list_members(value) if isinstance(value, ClassRef) else None
+        return value if members is None else members
 
     def decide(self, node: ast.expr, scope: NameScope) -> bool | None:
         """Return the truth of a condition; None if it cannot be decided."""
@@ -252,6 +364,8 @@ class ExpressionEvaluator(ABC):
         elif isinstance(owner, ClassRef):
             # In an undecided branch either value is possible.
             self.read_class_body(owner).names[name] = value if self.is_certain else UNKNOWN
+        elif isinstance(owner, ClassInstance):
+            owner.attributes[name] = value if self.is_certain else UNKNOWN
 
 
 def decide_truth(value: Value) -> bool | None:

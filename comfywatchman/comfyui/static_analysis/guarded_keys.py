@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from comfywatchman.comfyui.static_analysis.module_names import build_module_name
 from comfywatchman.comfyui.static_analysis.modules import SourceTree
@@ -47,6 +47,55 @@ def add_marks(scope: NameScope, before: DictKeys, marks: frozenset[Mark]) -> boo
             value.marks[key] = marks
             has_new = True
     return has_new
+
+
+def mark_emptied_keys(
+    node: ast.Try | ast.TryStar, scope: NameScope, tree: SourceTree, force: Callable[[NameScope, str], Value]
+) -> None:
+    """Mark the keys that a `try` statement at the top level of a module takes away again when its body fails.
+
+    The mark stands for the end of the body: its line is that of the statement, as a negative number.
+
+    Args:
+        node: The statement.
+        scope: The scope of the module, after its body.
+        tree: The pack's source, which collects the lines.
+        force: Returns the value of a name.
+    """
+    emptied = [_list_emptied(handler) for handler in node.handlers if not _always_raises(handler)]
+    mark = (build_module_name(scope.module.parts), -node.lineno)
+    for name in sorted({name for keys in emptied for name, _ in keys}):
+        value = force(scope, name)
+        if not isinstance(value, AbstractDict):
+            continue
+        # Where one of several clauses keeps a key, it depends on the error.
+        for key in value.entries:
+            if all((name, None) in keys or (name, key) in keys for keys in emptied):
+                value.marks[key] = value.marks.get(key, frozenset()) | {mark}
+                tree.marks.setdefault(scope.module.parts, set()).add(-node.lineno)
+
+
+def _always_raises(handler: ast.ExceptHandler) -> bool:
+    return any(isinstance(statement, ast.Raise) for statement in handler.body)
+
+
+def _list_emptied(handler: ast.ExceptHandler) -> set[tuple[str, Value]]:
+    """Return the dicts that a clause empties, each with the key that it takes away; None for all keys."""
+    emptied: set[tuple[str, Value]] = set()
+    for statement in handler.body:
+        match statement:
+            case ast.Assign(targets=targets, value=ast.Dict(keys=[])):
+                emptied.update((target.id, None) for target in targets if isinstance(target, ast.Name))
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Dict(keys=[])):
+                emptied.add((name, None))
+            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="clear"))):
+                emptied.add((name, None))
+            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="pop"), args=[key, *_])):
+                if isinstance(key, ast.Constant):
+                    emptied.add((name, key.value))
+            case ast.Delete(targets=[ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=key))]):
+                emptied.add((name, key))
+    return emptied
 
 
 def list_handler_targets(handlers: Sequence[ast.ExceptHandler]) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 from comfywatchman.comfyui.loaders.table import NOT_FILES, LoaderInput
 from comfywatchman.comfyui.loaders.upload_inputs import NO_FILE_CHOICES, FileInput, FileKind
 from comfywatchman.comfyui.static_analysis.expressions import ExpressionEvaluator
+from comfywatchman.comfyui.static_analysis.io_types import get_inner_input, get_v1_type, get_v3_width
 from comfywatchman.comfyui.static_analysis.values import (
     UNKNOWN,
     AbstractDict,
@@ -30,12 +30,6 @@ _UPLOAD_TYPES: Final[Mapping[str, FileKind]] = {
     "model": "3D file",
 }
 """Members of V3's `io.UploadType`, with the kind of the uploaded file."""
-
-_CHECK_METHODS: Final = frozenset({"VALIDATE_INPUTS", "validate_inputs"})
-_PLAIN_BASES: Final = frozenset({"ComfyNode", "ComfyNodeABC", "object"})
-"""Bases from outside the pack that check no inputs."""
-
-_MAX_BASES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +68,17 @@ class ClassInputs:
     files: list[FileInput] = field(default_factory=list)
 
 
-def read_inputs(
-    class_type: str, owner: ClassRef, schema: NodeSchema | None, interpreter: ExpressionEvaluator, evidence: str
-) -> ClassInputs:
+def read_inputs(class_type: str, description: NodeSchema | Value, evidence: str) -> ClassInputs:
     """Return the inputs of a class that take a model, or a file that the user puts into the input folder.
 
     Args:
         class_type: The class's name for workflows.
-        owner: The class.
-        schema: Its V3 schema; None for a V1 class, whose `INPUT_TYPES` is called instead.
-        interpreter: Evaluates the source.
+        description: Its V3 schema, or the value of `INPUT_TYPES()`.
         evidence: Source of this knowledge, for people.
     """
     inputs = ClassInputs()
     index: int | None = 0
-    for slot in _list_slots(owner, schema, interpreter):
+    for slot in _list_slots(description):
         if slot.folders:
             folder, *also_folders = sorted(slot.folders)
             inputs.models.append(
@@ -110,33 +100,10 @@ def read_inputs(
     return inputs
 
 
-def _list_slots(owner: ClassRef, schema: NodeSchema | None, interpreter: ExpressionEvaluator) -> Iterator[_InputSlot]:
-    if schema is not None:
-        return _list_v3_slots(schema)
-    return _list_v1_slots(_evaluate_input_types(owner, interpreter))
-
-
-def has_input_checks(owner: ClassRef, interpreter: ExpressionEvaluator, *, depth: int = 0) -> bool:
-    """Return whether a class checks inputs by a function of its own, or may; the server leaves those inputs to it."""
-    # A decorator may add the function, and so may a base class that is not known.
-    if depth > _MAX_BASES or owner.node.decorator_list:
-        return True
-    if not _CHECK_METHODS.isdisjoint(interpreter.read_class_body(owner).names):
-        return True
-    for base in owner.node.bases:
-        value = interpreter.evaluate(base, owner.scope)
-        if isinstance(value, ClassRef):
-            if has_input_checks(value, interpreter, depth=depth + 1):
-                return True
-        elif not _is_plain_base(base, value):
-            return True
-    return False
-
-
-def _is_plain_base(base: ast.expr, value: Value) -> bool:
-    if isinstance(value, ExternalName):
-        return value.name.rpartition(".")[2] in _PLAIN_BASES
-    return isinstance(base, ast.Name) and base.id == "object"
+def _list_slots(description: NodeSchema | Value) -> Iterator[_InputSlot]:
+    if isinstance(description, NodeSchema):
+        return _list_v3_slots(description)
+    return _list_v1_slots(description)
 
 
 def _merge_texts(*groups: Iterable[str]) -> tuple[str, ...]:
@@ -150,7 +117,8 @@ def _list_texts(options: AbstractList) -> tuple[str, ...]:
     return tuple(value for value in options.values if isinstance(value, str))
 
 
-def _evaluate_input_types(owner: ClassRef, interpreter: ExpressionEvaluator) -> Value:
+def evaluate_input_types(owner: ClassRef, interpreter: ExpressionEvaluator) -> Value:
+    """Return the value of `INPUT_TYPES()` of a V1 class; UNKNOWN where it has none."""
     function = interpreter.get_attribute(owner, "INPUT_TYPES")
     if not isinstance(function, FuncRef):
         return UNKNOWN
@@ -174,10 +142,10 @@ def _list_v1_group(inputs: AbstractDict) -> Iterator[_InputSlot]:
     for name, specification in inputs.entries.items():
         # An input that only some version of the code adds may take values, or none.
         is_certain = name not in inputs.possible_keys
-        width = _get_v1_width(str(name), specification)
+        width = get_v1_width(str(name), specification)
         if not is_certain:
             width = None
-        options = _get_v1_options(specification)
+        options = get_v1_choices(specification)
         yield _InputSlot(
             str(name), options.folders, width, choices=_list_texts(options), upload=_get_v1_upload(specification)
         )
@@ -185,20 +153,26 @@ def _list_v1_group(inputs: AbstractDict) -> Iterator[_InputSlot]:
         yield _UNKNOWN_SLOT
 
 
-def _get_v1_options(specification: Value) -> AbstractList:
+def get_v1_choices(specification: Value) -> AbstractList:
     """Return the choices of a combo: `(choices,)`, `(choices, {…})`, or `("COMBO", {"options": choices})`."""
-    input_type, options = _split_v1(specification)
+    input_type, options = split_v1(specification)
     if isinstance(input_type, AbstractList):
         return input_type
-    if input_type in COMBO_TYPES and isinstance(options, AbstractDict):
-        return _as_list(options.entries.get("options"))
+    if get_v1_type(input_type) in COMBO_TYPES and isinstance(options, AbstractDict):
+        choices = options.entries.get("options", UNKNOWN if options.is_open else AbstractList())
+        # A list that is not known may offer anything.
+        return choices if isinstance(choices, AbstractList) else AbstractList(is_open=True)
     return AbstractList(folders=_as_list(specification).folders)
 
 
-def _split_v1(specification: Value) -> tuple[Value, Value]:
-    """Return type and options of a specification; UNKNOWN for a part that it does not have."""
-    input_type, options, *_others = [*_as_list(specification).values, UNKNOWN, UNKNOWN]
-    return input_type, options
+def split_v1(specification: Value) -> tuple[Value, Value]:
+    """Return type and options of a specification; UNKNOWN for a part that is not known."""
+    specification = _as_list(specification)
+    parts = specification.values
+    options: Value = parts[1] if len(parts) > 1 else UNKNOWN
+    if len(parts) == 1 and not specification.is_open:
+        options = AbstractDict()
+    return (parts[0] if parts else UNKNOWN), options
 
 
 def _as_list(value: Value) -> AbstractList:
@@ -206,17 +180,17 @@ def _as_list(value: Value) -> AbstractList:
 
 
 def _get_v1_upload(specification: Value) -> FileKind | None:
-    input_type, options = _split_v1(specification)
+    input_type, options = split_v1(specification)
     may_be_combo = input_type == "COMBO" or input_type is UNKNOWN or isinstance(input_type, AbstractList)
     if not may_be_combo or not isinstance(options, AbstractDict):
         return None
     return get_upload_kind(options.entries)
 
 
-def _get_v1_width(name: str, specification: Value) -> int | None:
-    input_type, options = _split_v1(specification)
-    if len(_as_list(specification).values) == 1:
-        options = AbstractDict()
+def get_v1_width(name: str, specification: Value) -> int | None:
+    """Return how many values an input takes in the editor's `widgets_values`; None if that is unknown."""
+    input_type, options = split_v1(specification)
+    input_type = get_v1_type(input_type)
     if isinstance(input_type, AbstractList):
         input_type = "COMBO"
     if not isinstance(input_type, str) or not isinstance(options, AbstractDict):
@@ -228,24 +202,35 @@ def _get_v1_width(name: str, specification: Value) -> int | None:
 
 
 def _list_v3_slots(schema: NodeSchema) -> Iterator[_InputSlot]:
-    if not isinstance(schema.inputs, AbstractList):
-        return
-    inputs = [value for value in schema.inputs.values if isinstance(value, V3InputSpec)]
-    is_whole = len(inputs) == len(schema.inputs.values) and not schema.inputs.is_open
-    # ComfyUI lists required inputs first, whatever their order in the schema.
-    for is_optional in (False, True):
-        for specification in inputs:
-            if bool(specification.keywords.get("optional")) is is_optional:
-                yield _build_v3_slot(specification, is_whole=is_whole)
+    inputs, is_whole = sort_v3_inputs(schema.inputs)
+    for specification in inputs:
+        yield _build_v3_slot(specification, is_whole=is_whole)
+
+
+def sort_v3_inputs(inputs: Value) -> tuple[list[V3InputSpec], bool]:
+    """Return the inputs of a V3 schema in the editor's order, and whether these are certainly all.
+
+    ComfyUI lists required inputs first, whatever their order in the schema.
+    """
+    if not isinstance(inputs, AbstractList):
+        return [], False
+    known = [value for value in inputs.values if isinstance(value, V3InputSpec)]
+    required = [specification for specification in known if not is_v3_optional(specification)]
+    optional = [specification for specification in known if is_v3_optional(specification)]
+    return [*required, *optional], len(known) == len(inputs.values) and not inputs.is_open
+
+
+def is_v3_optional(specification: V3InputSpec) -> bool:
+    """Return whether the prompt may leave an input out."""
+    inner = get_inner_input(specification)
+    return bool(specification.keywords.get("optional")) or (inner is not None and is_v3_optional(inner))
 
 
 def _build_v3_slot(specification: V3InputSpec, *, is_whole: bool) -> _InputSlot:
     if not isinstance(specification.name, str):
         return _UNKNOWN_SLOT
     options = _as_list(specification.options)
-    width = None
-    if is_whole:
-        width = widget_width(specification.name, specification.kind, specification.keywords)
+    width = get_v3_width(specification) if is_whole else None
     return _InputSlot(
         specification.name,
         options.folders,

@@ -9,8 +9,12 @@ from typing import Final
 
 import msgspec
 
+_SEPARATORS: Final = (":", "?")
+
 OWN: Final = "."
 """Begins the dotted name of a module of the pack itself: `.py.nodes`; `.` alone is the pack."""
+
+BEYOND: Final = "attempted relative import beyond the top-level package"
 
 _HIDDEN_BINDINGS: Final = (
     *(b"globals()", b"vars()", b"locals()", b"exec(", b"modules[__name__"),
@@ -90,7 +94,7 @@ def resolve_module(package: Sequence[str], module: str | None, level: int, *, pr
     if level == 0:
         return ".".join(parts)
     # One dot is the package itself; each further dot goes up by one.
-    if level - 1 > len(package) or (level - 1 == len(package) and not prefix):
+    if level - 1 > len(package) or (level - 1 == len(package) and prefix != OWN):
         return None
     parents = package[: len(package) - level + 1]
     return prefix + ".".join((*parents, *parts))
@@ -98,7 +102,37 @@ def resolve_module(package: Sequence[str], module: str | None, level: int, *, pr
 
 def join_dotted(module: str, name: str) -> str:
     """Return the dotted name of a name in a module."""
-    return f"{module}{name}" if module in {"", OWN} else f"{module}.{name}"
+    return f"{module}{name}" if module in {"", OWN} or module.endswith(_SEPARATORS) else f"{module}.{name}"
+
+
+def split_module_name(module: str) -> tuple[str, tuple[str, ...]]:
+    """Return how the name of a module of a pack begins, and its parts behind that.
+
+    A module that Python finds through `sys.path`, or by its file, belongs to a top-level package of its own: then the
+    beginning is the folder with a colon (`.lib:` in `.lib:own.config`), or with a question mark when the name under
+    which the file is loaded is not known.
+    """
+    for separator in _SEPARATORS:
+        folder, found, inner = module.partition(separator)
+        if found:
+            return folder + separator, tuple(inner.split("."))
+    return OWN, tuple(part for part in module.split(".") if part)
+
+
+def split_location(module: str) -> tuple[str, ...]:
+    """Return where the file of a module lies, as parts below the pack's folder."""
+    prefix, parts = split_module_name(module)
+    folder = [part for part in prefix.rstrip("".join(_SEPARATORS)).split(".") if part]
+    return (*folder, *(part for part in parts if part))
+
+
+def iter_packages(module: str) -> Iterator[str]:
+    """Yield the packages around a module of a pack, from the outside in, and the module itself."""
+    prefix, parts = split_module_name(module)
+    if prefix == OWN:
+        yield OWN
+    for length in range(1, len(parts) + 1):
+        yield prefix + ".".join(parts[:length])
 
 
 def build_module_name(parts: Sequence[str]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import operator
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
-from comfywatchman.comfyui.static_analysis import builtins
 from comfywatchman.comfyui.static_analysis.comprehensions import visit_comprehension, visit_dict_comprehension
+from comfywatchman.comfyui.static_analysis.dynamic_imports import NO_IMPORT, ImportCall
 from comfywatchman.comfyui.static_analysis.expressions import ExpressionEvaluator, decide_any, decide_truth
-from comfywatchman.comfyui.static_analysis.module_names import build_module_name
+from comfywatchman.comfyui.static_analysis.paths import get_text, join_path
 from comfywatchman.comfyui.static_analysis.texts import limit_text
 from comfywatchman.comfyui.static_analysis.values import (
     UNKNOWN,
@@ -22,11 +23,27 @@ from comfywatchman.comfyui.static_analysis.values import (
     ModuleRef,
     NameScope,
     Value,
+    get_plain,
     is_constant,
     join_values,
 )
 
-_IMPORT_FUNCTIONS: Final = frozenset({"importlib.import_module", "builtins.__import__"})
+_ARITHMETIC: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+}
+_COMPARISONS: Final[Mapping[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+_MAX_POWER: Final = 100
 
 
 def _visit_constant(_interpreter: ExpressionEvaluator, node: ast.Constant, _scope: NameScope) -> Value:
@@ -43,6 +60,11 @@ def _visit_name(interpreter: ExpressionEvaluator, node: ast.Name, scope: NameSco
 def _visit_attribute(interpreter: ExpressionEvaluator, node: ast.Attribute, scope: NameScope) -> Value:
     if _is_super_call(node.value):
         return _get_super_attribute(interpreter, node.attr, scope)
+    if node.attr == "name" and isinstance(node.value, ast.Attribute):
+        owner = interpreter.evaluate(node.value.value, scope)
+        if isinstance(owner, ClassRef) and interpreter.list_members(owner) is not None:
+            # `Size.LARGE` is evaluated to its value, which does not show its name.
+            return node.value.attr
     return interpreter.get_attribute(interpreter.evaluate(node.value, scope), node.attr)
 
 
@@ -62,36 +84,38 @@ def _get_super_attribute(interpreter: ExpressionEvaluator, name: str, scope: Nam
 
 def _visit_call(interpreter: ExpressionEvaluator, node: ast.Call, scope: NameScope) -> Value:
     function = interpreter.evaluate(node.func, scope)
-    arguments = _evaluate_elements(interpreter, node.args, scope).values
+    positional = _evaluate_elements(interpreter, node.args, scope)
+    arguments, is_whole = positional.values, not positional.is_open
     keywords: dict[str, Value] = {}
     for keyword in node.keywords:
-        # `**mapping` has no name: its keys are passed over.
+        value = interpreter.evaluate(keyword.value, scope)
         if keyword.arg is not None:
-            keywords[keyword.arg] = interpreter.evaluate(keyword.value, scope)
-    if isinstance(function, ExternalName) and arguments:
-        if function.name in _IMPORT_FUNCTIONS:
-            package = arguments[1] if len(arguments) > 1 else keywords.get("package", UNKNOWN)
-            module = interpreter.import_module(arguments[0], package, scope)
-            if isinstance(module, ModuleRef) and interpreter.is_certain:
-                _record_import(interpreter, module, node, scope)
-            return module
-        if len(arguments) > 1 and isinstance(arguments[1], str):
-            if function.name == "builtins.getattr":
-                return _call_getattr(interpreter, *arguments[:3])
-            if function.name == "builtins.hasattr":
-                # An attribute that is not known may be set by code that is not followed.
-                is_unknown = interpreter.get_attribute(arguments[0], arguments[1]) is UNKNOWN
-                return UNKNOWN if is_unknown else True
-    return interpreter.call(function, arguments, keywords)
+            keywords[keyword.arg] = value
+        else:
+            is_whole = _add_mapping(keywords, value) and is_whole
+    if isinstance(function, ClassRef) and not is_whole:
+        return interpreter.build_object(function, arguments, keywords, is_whole=False)
+    loaded = ImportCall(interpreter, node, scope, arguments, keywords).follow(function)
+    if loaded is not NO_IMPORT:
+        return loaded
+    if isinstance(function, ExternalName) and len(arguments) > 1 and isinstance(arguments[1], str):
+        if function.name == "builtins.getattr":
+            return _call_getattr(interpreter, *arguments[:3])
+        if function.name == "builtins.hasattr":
+            # An attribute that is not known may be set by code that is not followed.
+            is_unknown = interpreter.get_attribute(arguments[0], arguments[1]) is UNKNOWN
+            return UNKNOWN if is_unknown else True
+    return interpreter.call_from(node.lineno, scope.module, function, arguments, keywords)
 
 
-def _record_import(interpreter: ExpressionEvaluator, module: ModuleRef, node: ast.Call, scope: NameScope) -> None:
-    """Record the module that a call loads, whose name the source does not show."""
-    lines = interpreter.tree.followed_imports.setdefault(scope.module.parts, {})
-    names = lines.setdefault(node.lineno, [])
-    name = build_module_name(module.module.parts)
-    if name not in names:
-        names.append(name)
+def _add_mapping(keywords: dict[str, Value], mapping: Value) -> bool:
+    """Add the keywords that `**mapping` stands for, and return whether these are certainly all."""
+    if not isinstance(mapping, AbstractDict):
+        return False
+    for key, value in mapping.entries.items():
+        if isinstance(key, str):
+            keywords.setdefault(key, UNKNOWN if key in mapping.possible_keys else value)
+    return not mapping.is_open and not mapping.possible_keys
 
 
 def _call_getattr(interpreter: ExpressionEvaluator, owner: Value, name: str, *default: Value) -> Value:
@@ -122,7 +146,7 @@ def _evaluate_elements(interpreter: ExpressionEvaluator, nodes: list[ast.expr], 
     elements = AbstractList()
     for node in nodes:
         if isinstance(node, ast.Starred):
-            elements.extend(builtins.get_elements(interpreter.evaluate(node.value, scope)))
+            elements.extend(interpreter.iterate(interpreter.evaluate(node.value, scope)))
         else:
             elements.values.append(interpreter.evaluate(node, scope))
     return elements
@@ -134,12 +158,19 @@ def _visit_binary(interpreter: ExpressionEvaluator, node: ast.BinOp, scope: Name
     return combine_values(left, node.op, right)
 
 
-def combine_values(left: Value, operator: ast.operator, right: Value) -> Value:
-    """Return `left + right`, `left | right` or `left % right`; UNKNOWN for other operators and unknown operands."""
-    if isinstance(operator, ast.Mod):
-        return _format_percent(left, right)
-    if not isinstance(operator, ast.Add | ast.BitOr):
-        return UNKNOWN
+def combine_values(left: Value, sign: ast.operator, right: Value) -> Value:
+    """Return the result of a binary operator; UNKNOWN for operators and operands that are not known.
+
+    Known are arithmetic of numbers, `+`, `|` and `%` of text, lists and dicts.
+    """
+    if isinstance(left, int | float) and isinstance(right, int | float):
+        return _calculate(left, sign, right)
+    if isinstance(sign, ast.Div | ast.Mod):
+        return join_path(left, right) if isinstance(sign, ast.Div) else _format_percent(left, right)
+    return _concatenate(left, right) if isinstance(sign, ast.Add | ast.BitOr) else UNKNOWN
+
+
+def _concatenate(left: Value, right: Value) -> Value:
     if isinstance(left, AbstractList) or isinstance(right, AbstractList):
         elements = AbstractList()
         elements.extend(left)
@@ -150,9 +181,22 @@ def combine_values(left: Value, operator: ast.operator, right: Value) -> Value:
         table.update(left, is_certain=True)
         table.update(right, is_certain=True)
         return table
-    if isinstance(operator, ast.Add) and isinstance(left, str) and isinstance(right, str):
+    if isinstance(left, str) and isinstance(right, str):
         return limit_text(left + right)
     return UNKNOWN
+
+
+def _calculate(left: float, sign: ast.operator, right: float) -> Value:
+    function = _ARITHMETIC.get(type(sign))
+    # The power of large numbers would take all memory.
+    if function is None or (isinstance(sign, ast.Pow) and max(abs(left), abs(right)) > _MAX_POWER):
+        return UNKNOWN
+    try:
+        result = function(left, right)
+    except ArithmeticError:
+        return UNKNOWN
+    # A negative number has no real root.
+    return result if isinstance(result, int | float) else UNKNOWN
 
 
 def _format_percent(template: Value, value: Value) -> Value:
@@ -193,6 +237,9 @@ def _visit_conditional(interpreter: ExpressionEvaluator, node: ast.IfExp, scope:
 def _visit_subscript(interpreter: ExpressionEvaluator, node: ast.Subscript, scope: NameScope) -> Value:
     owner = interpreter.evaluate(node.value, scope)
     if isinstance(node.slice, ast.Slice):
+        bounds = [interpreter.evaluate(bound, scope) for bound in (node.slice.lower, node.slice.upper) if bound]
+        if isinstance(owner, str) and node.slice.step is None and all(isinstance(bound, int) for bound in bounds):
+            return _slice_text(owner, node.slice, bounds)
         return _slice_value(owner)
     key = interpreter.evaluate(node.slice, scope)
     if isinstance(owner, AbstractDict) and isinstance(key, str | int | bool | None):
@@ -212,6 +259,12 @@ def _get_element(elements: AbstractList, key: Value) -> Value:
     return UNKNOWN
 
 
+def _slice_text(text: str, part: ast.Slice, bounds: list[int]) -> str:
+    start = bounds.pop(0) if part.lower else None
+    end = bounds.pop(0) if part.upper else None
+    return text[start:end]
+
+
 def _slice_value(owner: Value) -> Value:
     if isinstance(owner, AbstractList):
         return AbstractList(list(owner.values), is_open=True, folders=owner.folders)
@@ -228,17 +281,22 @@ def _visit_fstring(interpreter: ExpressionEvaluator, node: ast.JoinedStr, scope:
                 return UNKNOWN
             expression = part.value
         value = interpreter.evaluate(expression, scope)
-        if not isinstance(value, str):
+        text = str(value) if isinstance(value, int | float) else get_text(value)
+        if text is None:
             return UNKNOWN
-        pieces.append(value)
+        pieces.append(text)
     return limit_text("".join(pieces))
 
 
 def _visit_compare(interpreter: ExpressionEvaluator, node: ast.Compare, scope: NameScope) -> Value:
     if len(node.ops) != 1:
         return UNKNOWN
-    left = interpreter.evaluate(node.left, scope)
-    right = interpreter.evaluate(node.comparators[0], scope)
+    left = get_plain(interpreter.evaluate(node.left, scope))
+    right = get_plain(interpreter.evaluate(node.comparators[0], scope))
+    compare = _COMPARISONS.get(type(node.ops[0]))
+    if compare is not None:
+        are_numbers = isinstance(left, int | float) and isinstance(right, int | float)
+        return compare(left, right) if are_numbers else UNKNOWN
     match node.ops[0]:
         case ast.In() | ast.NotIn():
             truth = _is_member(right, left)

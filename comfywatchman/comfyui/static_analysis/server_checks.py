@@ -14,20 +14,23 @@ from comfywatchman.comfyui.validation.rules import ServerChecks
 
 _EXECUTION: Final = "execution.py"
 _TYPE_CHECKS: Final = "comfy_execution/validation.py"
+_NODE_API: Final = "comfy_api/latest/_io.py"
 _CHOICE_ERROR: Final = "value_not_in_list"
 """ComfyUI's name for a value that is not one of the choices."""
 
 
 def list_check_files(comfyui_root: Path) -> list[Path]:
     """Return the files that `read_server_checks` reads; they may be absent."""
-    return [comfyui_root / _EXECUTION, comfyui_root / _TYPE_CHECKS]
+    return [comfyui_root / path for path in (_EXECUTION, _TYPE_CHECKS, _NODE_API)]
 
 
 def read_server_checks(comfyui_root: Path) -> ServerChecks:
     """Read the checks that differ between versions; None for those that the source does not show."""
-    execution, type_checks = map(_parse_file, list_check_files(comfyui_root))
+    execution, type_checks, node_api = map(_parse_file, list_check_files(comfyui_root))
     return ServerChecks(
-        new_combos=_checks_new_combos(execution), lists_feed_combos=_lets_lists_feed_combos(type_checks)
+        new_combos=_checks_new_combos(execution),
+        lists_feed_combos=_lets_lists_feed_combos(type_checks),
+        grown_inputs=_needs_grown_inputs(node_api),
     )
 
 
@@ -72,6 +75,18 @@ def _lets_lists_feed_combos(module: ast.Module) -> bool | None:
         return None
     conditions = [ast.unparse(part.test) for part in ast.walk(function) if isinstance(part, ast.If)]
     return any("list" in condition and "Combo" in condition for condition in conditions)
+
+
+def _needs_grown_inputs(module: ast.Module) -> bool | None:
+    """Return whether a growing input declares its first inputs, even those that a prompt does not give.
+
+    ComfyUI 0.7 declares only those that the prompt gives; 0.28 and 0.33 put all of them into `out_dict["required"]`.
+    """
+    for part in module.body:
+        if isinstance(part, ast.ClassDef) and part.name == "Autogrow":
+            function = _find_function(ast.Module(part.body, []), "_expand_schema_for_dynamic")
+            return None if function is None else "out_dict['required'][" in ast.unparse(function)
+    return None
 
 
 def _find_function(module: ast.Module, name: str) -> ast.AST | None:

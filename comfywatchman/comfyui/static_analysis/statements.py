@@ -5,19 +5,28 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
 from comfywatchman.comfyui.static_analysis import builtins
-from comfywatchman.comfyui.static_analysis.expressions import MAX_DEPTH, ExpressionEvaluator
+from comfywatchman.comfyui.static_analysis.comprehensions import list_lengths, mark_listed_files
+from comfywatchman.comfyui.static_analysis.expressions import (
+    MAX_DEPTH,
+    CallFrame,
+    CodePlace,
+    ExpressionEvaluator,
+)
 from comfywatchman.comfyui.static_analysis.guarded_keys import (
     add_marks,
     list_dict_keys,
     list_handler_targets,
+    mark_emptied_keys,
     mark_new_keys,
 )
 from comfywatchman.comfyui.static_analysis.imports import visit_import, visit_import_from
 from comfywatchman.comfyui.static_analysis.modules import SourceTree
+from comfywatchman.comfyui.static_analysis.objects.arguments import bind_arguments
+from comfywatchman.comfyui.static_analysis.objects.enumerations import list_members
+from comfywatchman.comfyui.static_analysis.objects.instances import build_object
 from comfywatchman.comfyui.static_analysis.operators import EXPRESSION_VISITORS, combine_values
 from comfywatchman.comfyui.static_analysis.values import (
     UNKNOWN,
@@ -25,6 +34,7 @@ from comfywatchman.comfyui.static_analysis.values import (
     AbstractList,
     ClassRef,
     DeferredValue,
+    ExternalName,
     FuncRef,
     NameScope,
     SourceModule,
@@ -38,15 +48,9 @@ MAX_LOOPS: Final = 2_000
 """Iterations of one loop that are followed."""
 
 _MAX_RECURSION: Final = 2
+_LOADERS: Final = frozenset({"import_module", "__import__", "load_module", "load_source", "run_path"})
 _GLOBALS: Final = "__globals__"
 """The name under which a scope keeps the names of its `global` statements."""
-
-
-@dataclass(slots=True)
-class _CallFrame:
-    """The values that a running function has returned so far."""
-
-    returned: list[Value] = field(default_factory=list)
 
 
 class AbstractInterpreter(ExpressionEvaluator):
@@ -56,9 +60,6 @@ class AbstractInterpreter(ExpressionEvaluator):
 
     def __init__(self, tree: SourceTree) -> None:
         super().__init__(tree)
-        self.frames: list[_CallFrame] = []
-        self.loop_depth = 0
-        self.guard_depth = 0
         self.active: list[ast.AST] = []
 
     def run(self, module: SourceModule) -> NameScope:
@@ -66,19 +67,18 @@ class AbstractInterpreter(ExpressionEvaluator):
         if not module.has_run:
             # Set before the statements run, so that an import cycle ends here.
             module.has_run = True
-            before = self.undecided_depth, self.loop_depth, self.guard_depth, self.frames
-            self.undecided_depth, self.loop_depth, self.guard_depth, self.frames = 0, 0, 0, []
+            outer, self.place = self.place, CodePlace()
             self.execute(module.tree.body, module.scope)
-            self.undecided_depth, self.loop_depth, self.guard_depth, self.frames = before
+            self.place = outer
         return module.scope
 
     def read_class_body(self, owner: ClassRef) -> NameScope:
         """Return a class's own names, after executing its body once."""
         if owner.body is None:
             owner.body = NameScope(module=owner.scope.module, parent=owner.scope)
-            undecided_depth, self.undecided_depth = self.undecided_depth, 0
+            undecided_depth, self.place.undecided_depth = self.place.undecided_depth, 0
             self.execute(owner.node.body, owner.body)
-            self.undecided_depth = undecided_depth
+            self.place.undecided_depth = undecided_depth
             # Methods do not see the names of their class; they see the class itself, for `super()`.
             for value in owner.body.names.values():
                 if isinstance(value, FuncRef) and value.scope is owner.body:
@@ -94,15 +94,15 @@ class AbstractInterpreter(ExpressionEvaluator):
         if function.is_bound:
             arguments = [function.bound, *arguments]
         scope = NameScope(module=function.scope.module, parent=function.scope)
-        self._bind_arguments(function, arguments, keywords, scope)
+        bind_arguments(self, function, arguments, keywords, scope)
         if isinstance(function.node, ast.Lambda):
             return self.evaluate(function.node.body, scope)
         owner = function.scope.names.get("__class__")
         if owner is not None:
             scope.names["__class__"] = owner
             scope.names["__first__"] = next(iter(arguments), UNKNOWN)
-        frame = _CallFrame()
-        self.frames.append(frame)
+        frame = CallFrame()
+        self.place.frames.append(frame)
         self.active.append(function.node)
         self.depth += 1
         try:
@@ -110,9 +110,19 @@ class AbstractInterpreter(ExpressionEvaluator):
         finally:
             self.depth -= 1
             self.active.pop()
-            self.frames.pop()
+            self.place.frames.pop()
         # A function without `return` returns None.
         return join_values(frame.returned or [None])
+
+    def build_object(
+        self, owner: ClassRef, arguments: list[Value], keywords: dict[str, Value], *, is_whole: bool = True
+    ) -> Value:
+        """Return an object of a class of the pack, with the attributes that the source shows."""
+        return build_object(self, owner, arguments, keywords, is_whole=is_whole)
+
+    def list_members(self, owner: ClassRef) -> AbstractList | None:
+        """Return the members of an enumeration; None for any other class."""
+        return list_members(self, owner)
 
     def execute(self, body: Sequence[ast.stmt], scope: NameScope) -> bool:
         """Execute statements; return whether a `return`, `break`, `continue` or `raise` certainly ends the block."""
@@ -134,26 +144,26 @@ class AbstractInterpreter(ExpressionEvaluator):
 
     def execute_branch(self, body: Sequence[ast.stmt], scope: NameScope) -> bool:
         """Execute the statements of an undecided branch, which may or may not run."""
-        self.undecided_depth += 1
+        self.place.undecided_depth += 1
         try:
             return self.execute(body, scope)
         finally:
-            self.undecided_depth -= 1
+            self.place.undecided_depth -= 1
 
     @contextmanager
     def in_loop(self) -> Iterator[None]:
         """Mark the statements that are executed inside as part of a loop."""
-        self.loop_depth += 1
+        self.place.loop_depth += 1
         try:
             yield
         finally:
-            self.loop_depth -= 1
+            self.place.loop_depth -= 1
 
     def bind(self, name: str, value: Value, scope: NameScope) -> None:
         """Bind a name; in an undecided branch its value before stays possible."""
         if name in scope.names.get(_GLOBALS, ()):
             scope = scope.module.scope
-        if self.undecided_depth:
+        if self.place.undecided_depth:
             value = join_with_previous(scope.names.get(name), value)
         scope.names[name] = value
 
@@ -165,34 +175,11 @@ class AbstractInterpreter(ExpressionEvaluator):
             self.assign(target, value, scope)
 
     def _give_up(self, scope: NameScope) -> None:
+        self.has_given_up = True
         builtins.taint(list(scope.names.values()))
         problem = "the source is too large or too nested to be read in full"
         if problem not in self.tree.problems:
             self.tree.problems.append(problem)
-
-    def _bind_arguments(
-        self, function: FuncRef, arguments: list[Value], keywords: dict[str, Value], scope: NameScope
-    ) -> None:
-        signature = function.node.args
-        positional = [*signature.posonlyargs, *signature.args]
-        # Defaults belong to the last parameters.
-        for parameter, default in zip(reversed(positional), reversed(signature.defaults), strict=False):
-            scope.names[parameter.arg] = self.evaluate(default, function.scope)
-        for parameter, keyword_default in zip(signature.kwonlyargs, signature.kw_defaults, strict=True):
-            scope.names[parameter.arg] = self.evaluate(keyword_default, function.scope)
-        for parameter, value in zip(positional, arguments, strict=False):
-            scope.names[parameter.arg] = value
-        names = {parameter.arg for parameter in (*positional, *signature.kwonlyargs)}
-        other_keywords: dict[Value, Value] = {}
-        for name, value in keywords.items():
-            if name in names:
-                scope.names[name] = value
-            else:
-                other_keywords[name] = value
-        if signature.vararg:
-            scope.names[signature.vararg.arg] = AbstractList(arguments[len(positional) :])
-        if signature.kwarg:
-            scope.names[signature.kwarg.arg] = AbstractDict(other_keywords)
 
 
 def _visit_assign(interpreter: AbstractInterpreter, node: ast.Assign, scope: NameScope) -> bool:
@@ -208,13 +195,12 @@ def _visit_assign(interpreter: AbstractInterpreter, node: ast.Assign, scope: Nam
 
 def _can_defer(interpreter: AbstractInterpreter, value: ast.expr, name: str) -> bool:
     """Return whether a call can wait until its result is used: most calls of a module do not concern its nodes."""
-    is_nested = interpreter.frames or interpreter.loop_depth or interpreter.guard_depth
-    is_top_level = not is_nested and interpreter.is_certain
-    if not is_top_level or not isinstance(value, ast.Call):
+    if interpreter.place.is_nested or not isinstance(value, ast.Call):
         return False
-    # `x = f(x)` needs the previous value of `x`, which the deferred one would replace.
+    # `x = f(x)` needs the previous value of `x`, which the deferred one would replace; an import happens at once.
     names = {part.id for part in ast.walk(value) if isinstance(part, ast.Name)}
-    return name not in names
+    attributes = {part.attr for part in ast.walk(value) if isinstance(part, ast.Attribute)}
+    return name not in names and _LOADERS.isdisjoint(names | attributes)
 
 
 def _visit_ann_assign(interpreter: AbstractInterpreter, node: ast.AnnAssign, scope: NameScope) -> bool:
@@ -226,6 +212,10 @@ def _visit_ann_assign(interpreter: AbstractInterpreter, node: ast.AnnAssign, sco
 def _visit_aug_assign(interpreter: AbstractInterpreter, node: ast.AugAssign, scope: NameScope) -> bool:
     before = interpreter.evaluate(node.target, scope)
     value = interpreter.evaluate(node.value, scope)
+    if isinstance(before, ExternalName) and before.name == "sys.path":
+        for folder in builtins.get_elements(value).values:
+            interpreter.tree.add_path_folder(folder, is_first=False)
+        return False
     if isinstance(before, AbstractDict) and isinstance(node.op, ast.BitOr):
         before.update(value, is_certain=interpreter.is_certain)
     elif isinstance(before, AbstractList):
@@ -241,15 +231,15 @@ def _visit_expression(interpreter: AbstractInterpreter, node: ast.Expr, scope: N
 
 
 def _visit_return(interpreter: AbstractInterpreter, node: ast.Return, scope: NameScope) -> bool:
-    if interpreter.frames:
+    if interpreter.place.frames:
         value = interpreter.evaluate(node.value, scope) if node.value else None
-        interpreter.frames[-1].returned.append(value)
+        interpreter.place.frames[-1].returned.append(value)
     return True
 
 
 def _visit_raise(interpreter: AbstractInterpreter, _node: ast.Raise, _scope: NameScope) -> bool:
     # What a module maps after its error is read all the same: the outline of its import says that it fails.
-    return bool(interpreter.frames)
+    return bool(interpreter.place.frames)
 
 
 def _visit_end(_interpreter: AbstractInterpreter, _node: ast.stmt, _scope: NameScope) -> bool:
@@ -268,7 +258,7 @@ def _visit_if(interpreter: AbstractInterpreter, node: ast.If, scope: NameScope) 
 
 
 def _visit_for(interpreter: AbstractInterpreter, node: ast.For | ast.AsyncFor, scope: NameScope) -> bool:
-    elements = builtins.get_elements(interpreter.evaluate(node.iter, scope))
+    elements = interpreter.iterate(interpreter.evaluate(node.iter, scope))
     with interpreter.in_loop():
         for position, value in enumerate(elements.values[:MAX_LOOPS]):
             interpreter.assign(node.target, value, scope)
@@ -280,7 +270,9 @@ def _visit_for(interpreter: AbstractInterpreter, node: ast.For | ast.AsyncFor, s
         if elements.is_open or len(elements.values) > MAX_LOOPS:
             # The elements that are not known may lead to one more round.
             interpreter.assign(node.target, UNKNOWN, scope)
+            lengths = list_lengths(scope) if elements.folders else {}
             interpreter.execute_branch(node.body, scope)
+            mark_listed_files(node, scope, lengths, elements)
     interpreter.execute(node.orelse, scope)
     return False
 
@@ -301,6 +293,8 @@ def _visit_with(interpreter: AbstractInterpreter, node: ast.With | ast.AsyncWith
 def _visit_try(interpreter: AbstractInterpreter, node: ast.Try, scope: NameScope) -> bool:
     """Follow the body as if nothing failed; of the handlers only imports, and constants that they would change."""
     body_ends = _execute_guarded(interpreter, [*node.body, *node.orelse], scope)
+    if not interpreter.place.frames and not interpreter.place.loop_depth:
+        mark_emptied_keys(node, scope, interpreter.tree, interpreter.force)
     names_of_body = dict(scope.names)
     for handler in node.handlers:
         imports = [part for part in handler.body if isinstance(part, ast.ImportFrom | ast.Import)]
@@ -316,9 +310,14 @@ def _visit_try(interpreter: AbstractInterpreter, node: ast.Try, scope: NameScope
 def _execute_guarded(interpreter: AbstractInterpreter, body: Sequence[ast.stmt], scope: NameScope) -> bool:
     """Execute statements whose errors are caught; at the top level of a module, mark the dict keys that they add."""
     # In a loop one statement adds the keys of several rounds, so that its line says nothing about a single key.
-    if interpreter.frames or interpreter.loop_depth:
-        return interpreter.execute(body, scope)
-    interpreter.guard_depth += 1
+    place = interpreter.place
+    if place.frames or place.loop_depth:
+        place.inner_guards += 1
+        try:
+            return interpreter.execute(body, scope)
+        finally:
+            place.inner_guards -= 1
+    place.guard_depth += 1
     try:
         for statement in body:
             before = list_dict_keys(scope)
@@ -327,7 +326,7 @@ def _execute_guarded(interpreter: AbstractInterpreter, body: Sequence[ast.stmt],
             mark_new_keys(scope, before, statement.lineno, interpreter.tree)
         return False
     finally:
-        interpreter.guard_depth -= 1
+        place.guard_depth -= 1
 
 
 def _visit_global(_interpreter: AbstractInterpreter, node: ast.Global, scope: NameScope) -> bool:

@@ -1,4 +1,4 @@
-"""Methods and formatting of texts, with a bound on the length of their results."""
+"""Methods and formatting of strings, with a limit on the length of the results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from comfywatchman.comfyui.static_analysis.values import MAX_TEXT, UNKNOWN, Abst
 
 _SAFE_METHODS: Final = frozenset(
     {"strip", "lstrip", "rstrip", "removesuffix", "removeprefix", "lower", "upper", "title", "capitalize"}
-    | {"startswith", "endswith"}
+    | {"startswith", "endswith", "isidentifier"}
 )
 """Methods whose result is never longer than the text by more than a few characters."""
 
@@ -23,8 +23,9 @@ def call_text_method(text: str, name: str, arguments: list[Value], keywords: dic
         return UNKNOWN
     if name == "format":
         return format_text(text, arguments, keywords)
-    if name == "join" and len(arguments) == 1:
-        return _join_texts(text, arguments[0])
+    special = _call_with_lists(text, name, arguments)
+    if special is not None:
+        return special
     if keywords or not all(isinstance(value, str) for value in arguments):
         return UNKNOWN
     try:
@@ -42,10 +43,31 @@ def _call_with_texts(text: str, name: str, arguments: list[str]) -> Value:
         return UNKNOWN
     if name == "replace" and len(arguments) > 1:
         return limit_text(text.replace(arguments[0], arguments[1]))
-    if name == "split":
+    if name in {"split", "rsplit"}:
         separator = arguments[0] if arguments else None
         return AbstractList(list(text.split(separator)))
+    if name in {"partition", "rpartition"}:
+        return AbstractList(list(getattr(text, name)(*arguments)))
     return UNKNOWN
+
+
+def _call_with_lists(text: str, name: str, arguments: list[Value]) -> Value:
+    """Call a method with arguments that are not all texts; None for other calls."""
+    match name, arguments:
+        case (("startswith" | "endswith"), [AbstractList() as affixes]):
+            return _has_any_affix(text, name, affixes)
+        case (("split" | "rsplit"), [str() as separator, int() as count]) if separator:
+            return AbstractList(list(getattr(text, name)(separator, count)))
+        case "join", [parts]:
+            return _join_texts(text, parts)
+    return None
+
+
+def _has_any_affix(text: str, method: str, affixes: AbstractList) -> Value:
+    """Call `startswith` or `endswith` with a tuple."""
+    if affixes.is_open or not all(isinstance(affix, str) for affix in affixes.values):
+        return UNKNOWN
+    return bool(getattr(text, method)(tuple(affixes.values)))
 
 
 def format_text(template: str, arguments: list[Value], keywords: dict[str, Value]) -> Value:

@@ -42,6 +42,11 @@ def is_constant(value: Value) -> bool:
     return isinstance(value, str | int | float | bool | None)
 
 
+def get_plain(value: Value) -> Value:
+    """Return the value of a member of an enumeration, and any other value as it is."""
+    return value.value if isinstance(value, EnumMember) else value
+
+
 @dataclass(slots=True, eq=False)
 class AbstractList:
     """A list, tuple or set.
@@ -134,6 +139,41 @@ class AbstractDict:
 
 
 @dataclass(slots=True, eq=False)
+class Record(AbstractList):
+    """A tuple or object with named parts: an entry of `os.scandir`, a module of `pkgutil.iter_modules`.
+
+    Attributes:
+        fields: The names of its elements.
+    """
+
+    fields: tuple[str, ...] = ()
+
+    def get_field(self, name: str) -> Value:
+        """Return a part by its name; UNKNOWN for a name that it does not have."""
+        return self.values[self.fields.index(name)] if name in self.fields else UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class PathValue:
+    """A `pathlib.Path`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileSpec:
+    """A file that is loaded as a module by its path: a spec or a loader.
+
+    Attributes:
+        name: The name of the module.
+        location: The path of the file.
+    """
+
+    name: Value
+    location: Value
+
+
+@dataclass(slots=True, eq=False)
 class SourceModule:
     """A parsed file.
 
@@ -191,9 +231,23 @@ class ClassRef:
 
 @dataclass(slots=True, eq=False)
 class ClassInstance:
-    """An object of a class of the pack."""
+    """An object of a class of the pack.
+
+    Attributes:
+        of: Its class.
+        attributes: Its own attributes, as far as they are known; UNKNOWN for one that may have several values.
+    """
 
     of: ClassRef
+    attributes: dict[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EnumMember:
+    """A member of an enumeration of the pack that a loop visits. An attribute of the class is only its value."""
+
+    name: str
+    value: Value
 
 
 @dataclass(slots=True, eq=False)
@@ -253,20 +307,39 @@ class V3InputSpec:
         name: Input id; UNKNOWN when it is computed.
         options: The choices of a combo; None for other inputs.
         keywords: All keyword arguments.
+        arguments: All positional arguments.
     """
 
     kind: str
     name: Value
     options: Value
     keywords: dict[str, Value]
+    arguments: list[Value] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class V3Part:
+    """Another part of a V3 schema: an output, the template of a growing input, an option of a dynamic combo.
+
+    Attributes:
+        kind: Its type and role (`Image.Output`, `Autogrow.TemplatePrefix`, `DynamicCombo.Option`).
+        arguments: Its positional arguments.
+        keywords: Its keyword arguments.
+    """
+
+    kind: str
+    arguments: list[Value]
+    keywords: dict[str, Value]
 
 
 @dataclass(slots=True, eq=False)
 class NodeSchema:
-    """A V3 node description (`io.Schema(node_id=…, inputs=[…])`)."""
+    """A V3 node description (`io.Schema(node_id=…, inputs=[…], outputs=[…], is_output_node=…)`)."""
 
     node_id: Value
     inputs: Value
+    outputs: Value = UNKNOWN
+    is_output_node: Value = UNKNOWN
 
 
 def join_values(values: list[Value]) -> Value:

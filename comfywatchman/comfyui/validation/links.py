@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from comfywatchman.comfyui.validation.prompt import PromptNode
 from comfywatchman.comfyui.validation.rejection import LinkedOutput, RejectedInput, RejectionReason
@@ -13,13 +12,11 @@ from comfywatchman.comfyui.validation.signature import (
     COMBO,
     INPUT_TYPES_CHECK,
     LIST_PREFIX,
+    MATCH_TYPE,
     InputSignature,
     NodeSignature,
 )
 from comfywatchman.comfyui.workflow.document import LinkSource
-
-_MATCH_TYPE: Final = "COMFY_MATCHTYPE_V3"
-"""Stands for the type of another input of the same node; ComfyUI leaves this check to the editor."""
 
 
 def check_link(
@@ -76,7 +73,8 @@ def may_feed(received: str | None, wanted: str | None, checks: ServerChecks) -> 
     """
     if received is None or wanted is None or received == wanted:
         return True
-    if not {ANY, _MATCH_TYPE}.isdisjoint((received, wanted)):
+    # ComfyUI leaves the check of matching types to the editor.
+    if not {ANY, MATCH_TYPE}.isdisjoint((received, wanted)):
         return True
     if received.startswith(LIST_PREFIX):
         # Newer versions let a list feed a combo.

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from comfywatchman.comfyui.validation.links import check_link
-from comfywatchman.comfyui.validation.prompt import PromptNode
-from comfywatchman.comfyui.validation.rejection import RejectedInput, RejectionReason
+from comfywatchman.comfyui.validation.prompt import PromptNode, is_cut
+from comfywatchman.comfyui.validation.rejection import RejectedInput, RejectionReason, UncheckedInput
 from comfywatchman.comfyui.validation.rules import ValidationRules
-from comfywatchman.comfyui.validation.signature import InputSignature, NodeSignature, Scalar, expand_inputs
-from comfywatchman.comfyui.validation.values import check_value
+from comfywatchman.comfyui.validation.signature import (
+    InputExpansion,
+    InputSignature,
+    NodeSignature,
+    Scalar,
+    expand_inputs,
+)
+from comfywatchman.comfyui.validation.values import check_value, has_unknown_choices
 
 
 @dataclass(slots=True)
@@ -21,11 +27,13 @@ class CheckedNode:
         rejected: Its rejected inputs.
         sources: Nodes that the server validates with it, by the input that a link connects.
         possible_sources: Further nodes that the server may validate with it.
+        unchecked: Its values that could not be compared with the choices of their inputs.
     """
 
     rejected: list[RejectedInput] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
     possible_sources: set[str] = field(default_factory=set)
+    unchecked: list[UncheckedInput] = field(default_factory=list)
 
 
 def check_node(
@@ -41,11 +49,14 @@ def check_node(
     """
     owner = rules.classes.get(node.class_type)
     if owner is None:
-        return CheckedNode(possible_sources={link.path for link in node.links.values() if link.path in by_path})
+        sources = {link.path for link in node.links.values() if link.path in by_path}
+        return CheckedNode(possible_sources=sources, unchecked=_list_unchecked_node(node, rules))
     checked = CheckedNode()
+    if not owner.has_all_inputs:
+        checked.unchecked += _list_unchecked_node(node, rules)
     values = read_values(node, owner)
     declared: set[str] = set()
-    for signature in expand_inputs(owner.inputs, values):
+    for signature in expand_inputs(owner.inputs, values, needs_grown=rules.checks.grown_inputs is not False):
         name = signature.name
         declared.add(name)
         rejected: RejectedInput | None = None
@@ -55,12 +66,19 @@ def check_node(
             rejected = RejectedInput(node, name, RejectionReason.BAD_LINK)
         elif name in values:
             rejected = check_value(node, owner, signature, values[name], rules.checks)
+            if has_unknown_choices(node, owner, signature, values[name], rules.checks):
+                checked.unchecked.append(UncheckedInput(node.class_type, name))
         elif signature.is_required and _is_left_open(node, signature):
             rejected = RejectedInput(node, name, RejectionReason.NOT_GIVEN, is_certain=not may_be_fed_later)
         if rejected is not None:
             checked.rejected.append(rejected)
     _add_sources(checked, node, declared, _find_open_prefixes(owner, values), by_path)
     return checked
+
+
+def _list_unchecked_node(node: PromptNode, rules: ValidationRules) -> list[UncheckedInput]:
+    """Return the note that inputs of a node could not be checked; none where nothing could be, and without values."""
+    return [UncheckedInput(node.class_type)] if node.values and rules.classes and not rules.is_live else []
 
 
 def _is_left_open(node: PromptNode, signature: InputSignature) -> bool:
@@ -78,12 +96,15 @@ def _find_open_prefixes(owner: NodeSignature, values: Mapping[str, Scalar]) -> t
     """Return the beginnings of names that the class may declare although they are not known."""
     if not owner.has_all_inputs:
         return ("",)
+    return tuple(f"{signature.name}." for signature in owner.inputs if _is_open(signature, values))
+
+
+def _is_open(signature: InputSignature, values: Mapping[str, Scalar]) -> bool:
+    """Return whether it is not known which inputs a dynamic input adds."""
+    if signature.expansion is None:
+        return signature.type is None
     # The variant of a dynamic combo is not known without its value.
-    return tuple(
-        f"{signature.name}."
-        for signature in owner.inputs
-        if signature.expansion is not None and signature.expansion.variants and signature.name not in values
-    )
+    return bool(signature.expansion.variants) and signature.name not in values
 
 
 def _add_sources(
@@ -111,7 +132,7 @@ def read_values(node: PromptNode, owner: NodeSignature) -> dict[str, Scalar]:
     """
     if node.given is not None or not node.count:
         return node.values
-    indexes, count = number_widgets(owner, node.count)
+    indexes, count = number_widgets(owner, node)
     is_declared_order = not owner.has_editor_code or count == node.count
     values = {name: value for name, value in node.values.items() if not name.startswith("#")}
     listed = {name: index for index, name in enumerate(node.names) if name is not None}
@@ -126,25 +147,62 @@ def read_values(node: PromptNode, owner: NodeSignature) -> dict[str, Scalar]:
     return values
 
 
-def number_widgets(owner: NodeSignature, value_count: int) -> tuple[dict[str, int], int | None]:
+def number_widgets(owner: NodeSignature, node: PromptNode) -> tuple[dict[str, int], int | None]:
     """Return the index of each input in the list of values as far as widths are known, and the length of the list.
 
-    Args:
-        owner: The signature of the class.
-        value_count: The length of the list in the file. When it shows that the list has values of inputs that have
-            since become link-only, the editor drops those (`migrateWidgetsValues`).
+    When the length of the list in the file shows that it has values of inputs that have since become link-only, the
+    editor drops those (`migrateWidgetsValues`).
     """
     full_count = _count_values(owner, with_forced=True)
-    has_forced_values = full_count == value_count and full_count != _count_values(owner, with_forced=False)
+    has_forced_values = full_count == node.count and full_count != _count_values(owner, with_forced=False)
     indexes: dict[str, int] = {}
-    index = 0
-    for signature in owner.inputs:
+    return indexes, _number_inputs(owner.inputs, node.values, indexes, 0, has_forced_values=has_forced_values)
+
+
+def _number_inputs(
+    inputs: Iterable[InputSignature],
+    values: Mapping[str, Scalar],
+    indexes: dict[str, int],
+    index: int,
+    *,
+    prefix: str = "",
+    has_forced_values: bool = False,
+) -> int | None:
+    """Add the indexes of some inputs, and return the next one; None behind an input of unknown width."""
+    for signature in inputs:
+        name = prefix + signature.name
+        expansion = signature.expansion
+        if expansion is not None and expansion.grown:
+            continue  # only links feed the inputs that a growing one adds
         if signature.width != 0:
-            indexes[signature.name] = index
-        if signature.width is None:
-            return indexes, None
-        index += signature.width + (has_forced_values and signature.is_forced)
-    return indexes, index
+            indexes[name] = index
+        width = signature.width
+        if expansion is not None:
+            # The widgets of the chosen variant stand behind that of the dynamic combo.
+            variant = _choose_variant(expansion, values, f"#{index}")
+            if variant is None:
+                return None
+            end = _number_inputs(variant, values, indexes, index + 1, prefix=f"{name}.")
+            if end is None:
+                return None
+            width = end - index
+        if width is None:
+            return None
+        index += width + (has_forced_values and signature.is_forced)
+    return index
+
+
+def _choose_variant(
+    expansion: InputExpansion, values: Mapping[str, Scalar], key: str
+) -> tuple[InputSignature, ...] | None:
+    """Return the inputs that the value of a dynamic combo adds; None if they are not known."""
+    value = values.get(key)
+    if key not in values or is_cut(value):
+        return None
+    if not isinstance(value, str):
+        return ()
+    # For a value that is not offered (any more) the editor adds no widget.
+    return expansion.variants.get(value, ())
 
 
 def _count_values(owner: NodeSignature, *, with_forced: bool) -> int | None:

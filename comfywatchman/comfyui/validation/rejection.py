@@ -15,6 +15,7 @@ class RejectionReason(StrEnum):
     NOT_GIVEN = "not_given"
     NOT_OFFERED = "not_offered"
     NOT_A_NUMBER = "not_a_number"
+    NOT_A_FILE_NAME = "not_a_file_name"
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     BAD_LINK = "bad_link"
@@ -41,6 +42,19 @@ class LinkedOutput:
     class_type: str | None = None
     type: str | None = None
     count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UncheckedInput:
+    """A value of a combo that ComfyUI compares with choices that are not known.
+
+    Attributes:
+        class_type: Class of the node.
+        input: Name of the input; empty where it is not known which inputs the class has.
+    """
+
+    class_type: str
+    input: str = ""
 
 
 @dataclass(frozen=True, slots=True)

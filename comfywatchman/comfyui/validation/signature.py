@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+import itertools
+import math
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
+import orjson
 
 Scalar = str | int | float | bool | None
 """A value of the prompt that ComfyUI can compare: text, number, truth value or null."""
@@ -14,6 +19,22 @@ COMBO: Final = "COMBO"
 ANY: Final = "*"
 LIST_PREFIX: Final = "["
 """Begins the type of an output or combo that is a list of choices; a digest of the list follows."""
+
+MATCH_TYPE: Final = "COMFY_MATCHTYPE_V3"
+"""Stands for the type of another input of the same node."""
+
+_DYNAMIC_OPTIONS: Final = ("remote", "multi_select", "multiselect", "dynamic")
+"""Options of a combo with which its choices are not a fixed list."""
+
+_MAX_GROWN: Final = 100
+"""Most inputs that a growing input has in ComfyUI."""
+
+_DYNAMIC_PREFIX: Final = "COMFY_"
+_MIN_INT: Final = -(1 << 63)
+_MAX_INT: Final = (1 << 64) - 1
+"""Range of the integers that MessagePack stores."""
+
+_MAX_FLOAT: Final = int(sys.float_info.max)
 
 
 class InputSignature(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -31,6 +52,8 @@ class InputSignature(msgspec.Struct, frozen=True, array_like=True, omit_defaults
         minimum: Lowest number; None without a limit.
         maximum: Highest number; None without a limit.
         choices: Every value that a combo takes; None for other inputs, and where they are not known.
+        known_choices: The values that a combo takes for all that its source shows, where that is not the whole list;
+            None for other inputs, and where the server compares nothing.
         expansion: The inputs that the server puts in place of this one; None for a plain input.
     """
 
@@ -45,6 +68,7 @@ class InputSignature(msgspec.Struct, frozen=True, array_like=True, omit_defaults
     maximum: int | float | None = None
     choices: tuple[Scalar, ...] | None = None
     expansion: InputExpansion | None = None
+    known_choices: tuple[Scalar, ...] | None = None
 
     @property
     def is_combo(self) -> bool:
@@ -84,6 +108,7 @@ class NodeSignature(msgspec.Struct, frozen=True, array_like=True, omit_defaults=
         is_core: Whether it comes with ComfyUI itself.
         has_plain_types: Whether all its types are certainly plain text; a pack may use a type that equals every other.
         has_editor_code: Whether its pack has code for the editor, which may change what the editor sends.
+        may_offer_more: Whether its lists of choices may be longer than known, because other code adds to them.
     """
 
     inputs: tuple[InputSignature, ...] = ()
@@ -94,6 +119,7 @@ class NodeSignature(msgspec.Struct, frozen=True, array_like=True, omit_defaults=
     is_core: bool = False
     has_plain_types: bool = False
     has_editor_code: bool = True
+    may_offer_more: bool = False
 
 
 ALL_INPUTS: Final = ("*",)
@@ -103,8 +129,57 @@ INPUT_TYPES_CHECK: Final = "input_types"
 """A function of a class's own with this parameter checks the types of links itself."""
 
 
+def build_list_type(choices: Sequence[object]) -> str:
+    """Return a list of choices as a type: equal lists are equal types."""
+    return LIST_PREFIX + hashlib.blake2b(orjson.dumps(choices), digest_size=8).hexdigest()
+
+
+def is_dynamic_type(data_type: str) -> bool:
+    """Return whether the editor and the server put other inputs in place of one of this type."""
+    return data_type.startswith(_DYNAMIC_PREFIX) and data_type != MATCH_TYPE
+
+
+def has_fixed_choices(options: Mapping[str, object]) -> bool:
+    """Return whether the choices of a combo with these options are the same for every user and moment."""
+    is_dynamic = any(options.get(option) for option in _DYNAMIC_OPTIONS)
+    return not is_dynamic and not any(option.endswith("upload") for option in options)
+
+
+def build_grown_names(prefix: object, count: int) -> list[str]:
+    """Return the names of the inputs that a growing input with a prefix adds."""
+    return [f"{prefix}{index}" for index in range(min(count, _MAX_GROWN))]
+
+
+def read_limit(limit: object) -> int | float | None:
+    """Return a lowest or highest number; None for anything else. An integer of more than 64 bits becomes a float."""
+    if isinstance(limit, bool) or not isinstance(limit, int | float):
+        return None
+    if isinstance(limit, float):
+        return None if math.isnan(limit) else limit
+    if _MIN_INT <= limit <= _MAX_INT:
+        return limit
+    return float(max(-_MAX_FLOAT, min(limit, _MAX_FLOAT)))
+
+
+def grow_inputs(template: InputSignature, names: Collection[str], minimum: int) -> tuple[InputSignature, ...]:
+    """Return the inputs that a growing input can grow to: the first `minimum` of them are required."""
+    return tuple(
+        InputSignature(
+            name,
+            template.type,
+            is_required=template.is_required and index < minimum,
+            is_socket=True,
+            minimum=template.minimum,
+            maximum=template.maximum,
+            choices=template.choices,
+            known_choices=template.known_choices,
+        )
+        for index, name in enumerate(itertools.islice(names, _MAX_GROWN))
+    )
+
+
 def expand_inputs(
-    inputs: Iterable[InputSignature], values: Mapping[str, Scalar], *, prefix: str = ""
+    inputs: Iterable[InputSignature], values: Mapping[str, Scalar], *, prefix: str = "", needs_grown: bool = True
 ) -> Iterator[InputSignature]:
     """Yield the inputs that ComfyUI checks in a prompt, with the names that they have there.
 
@@ -112,6 +187,7 @@ def expand_inputs(
         inputs: The inputs of a class, or those behind a dynamic input.
         values: The node's values by input name, which choose the variant of a dynamic combo.
         prefix: Name of the dynamic input around them, with a dot at its end.
+        needs_grown: Whether the first inputs that a growing input adds must be given.
     """
     for signature in inputs:
         name = prefix + signature.name
@@ -120,7 +196,8 @@ def expand_inputs(
             yield msgspec.structs.replace(signature, name=name) if prefix else signature
             continue
         for grown in expansion.grown:
-            yield msgspec.structs.replace(grown, name=f"{name}.{grown.name}")
+            is_required = grown.is_required and needs_grown
+            yield msgspec.structs.replace(grown, name=f"{name}.{grown.name}", is_required=is_required)
         value = values.get(name)
         if isinstance(value, str) and value in expansion.variants:
-            yield from expand_inputs(expansion.variants[value], values, prefix=f"{name}.")
+            yield from expand_inputs(expansion.variants[value], values, prefix=f"{name}.", needs_grown=needs_grown)

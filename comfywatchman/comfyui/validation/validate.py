@@ -12,7 +12,7 @@ from typing import Final
 
 from comfywatchman.comfyui.validation.node import CheckedNode, check_node
 from comfywatchman.comfyui.validation.prompt import PromptNode
-from comfywatchman.comfyui.validation.rejection import RejectedInput, RejectionReason
+from comfywatchman.comfyui.validation.rejection import RejectedInput, RejectionReason, UncheckedInput
 from comfywatchman.comfyui.validation.rules import ValidationRules
 
 
@@ -25,12 +25,15 @@ class PromptValidation:
         doubtful: Inputs that may be rejected.
         is_whole: Whether the whole prompt is refused; otherwise the server runs the outputs without rejected inputs.
         is_doubtful: Whether the whole prompt may be refused.
+        unchecked: Inputs of the outputs and of the nodes behind them whose values could not be compared with the
+            choices; each class and input once.
     """
 
     inputs: tuple[RejectedInput, ...] = ()
     doubtful: tuple[RejectedInput, ...] = ()
     is_whole: bool = False
     is_doubtful: bool = False
+    unchecked: tuple[UncheckedInput, ...] = ()
 
 
 NOTHING_REJECTED: Final = PromptValidation()
@@ -50,19 +53,22 @@ def validate_prompt(nodes: Iterable[PromptNode], rules: ValidationRules) -> Prom
         path: check_node(node, by_path, rules, may_be_fed_later=may_be_fed_later) for path, node in by_path.items()
     }
     _reject_cycles(by_path, checked)
-    if not any(node.rejected for node in checked.values()):
+    if not any(node.rejected or node.unchecked for node in checked.values()):
         return NOTHING_REJECTED
 
     rejected: set[str] = set()
     possibly_rejected: set[str] = set()
+    unchecked: dict[UncheckedInput, None] = {}
     outputs = [node for node in by_path.values() if _is_output(node, rules) is not False]
     refused_count = 0
     has_sound_output = False
     for output in outputs:
         certain = {path for path in _collect_ancestors(output.path, checked) if _is_rejected(checked[path])}
-        possible = {
-            path for path in _collect_ancestors(output.path, checked, with_possible=True) if checked[path].rejected
-        }
+        reached = _collect_ancestors(output.path, checked, with_possible=True)
+        possible = {path for path in reached if checked[path].rejected}
+        unchecked.update(
+            dict.fromkeys(finding for path in by_path if path in reached for finding in checked[path].unchecked)
+        )
         rejected |= certain
         possibly_rejected |= possible
         refused_count += bool(certain)
@@ -77,7 +83,7 @@ def validate_prompt(nodes: Iterable[PromptNode], rules: ValidationRules) -> Prom
                 doubtful.append(finding)
     is_whole = bool(outputs) and refused_count == len(outputs)
     is_doubtful = bool(possibly_rejected) and not has_sound_output and not is_whole
-    return PromptValidation(tuple(inputs), tuple(doubtful), is_whole, is_doubtful)
+    return PromptValidation(tuple(inputs), tuple(doubtful), is_whole, is_doubtful, tuple(unchecked))
 
 
 def _is_output(node: PromptNode, rules: ValidationRules) -> bool | None:

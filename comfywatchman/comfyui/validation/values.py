@@ -7,7 +7,7 @@ from typing import Final
 from comfywatchman.comfyui.validation.prompt import CUT_MARK, MAX_TEXT, PromptNode, is_cut
 from comfywatchman.comfyui.validation.rejection import RejectedInput, RejectionReason
 from comfywatchman.comfyui.validation.rules import ServerChecks
-from comfywatchman.comfyui.validation.signature import ALL_INPUTS, InputSignature, NodeSignature, Scalar
+from comfywatchman.comfyui.validation.signature import ALL_INPUTS, COMBO, InputSignature, NodeSignature, Scalar
 
 _INT: Final = "INT"
 _FLOAT: Final = "FLOAT"
@@ -30,9 +30,8 @@ def check_value(
         number = _convert_number(value, signature.type)
         if number is None:
             return _reject_number(node, owner, signature, RejectionReason.NOT_A_NUMBER, value)
-    if signature.is_file and node.given is not None and value is None:
-        # The class's own check raises on anything but text.
-        return RejectedInput(node, signature.name, RejectionReason.NOT_GIVEN)
+    if signature.is_file and not isinstance(value, str):
+        return _reject_file_name(node, owner, signature, value)
     # A class that checks the value itself leaves only the conversion to the server.
     if owner.own_checks is None or owner.own_checks == ALL_INPUTS or signature.name in owner.own_checks:
         return None
@@ -41,7 +40,7 @@ def check_value(
             return _reject_number(node, owner, signature, RejectionReason.TOO_SMALL, value)
         if signature.maximum is not None and number > signature.maximum:
             return _reject_number(node, owner, signature, RejectionReason.TOO_LARGE, value)
-    return _check_choice(node, signature, value, checks)
+    return _check_choice(node, owner, signature, value, checks)
 
 
 def _convert_number(value: Scalar, input_type: str) -> int | float | None:
@@ -65,8 +64,19 @@ def _reject_number(
     )
 
 
+def _reject_file_name(
+    node: PromptNode, owner: NodeSignature, signature: InputSignature, value: Scalar
+) -> RejectedInput | None:
+    """Reject a value that is no text: the class's own check raises on it."""
+    if value is not None:
+        is_certain = node.given is not None or not owner.has_editor_code
+        return RejectedInput(node, signature.name, RejectionReason.NOT_A_FILE_NAME, value, is_certain=is_certain)
+    # The editor replaces null by the first choice.
+    return None if node.given is None else RejectedInput(node, signature.name, RejectionReason.NOT_GIVEN)
+
+
 def _check_choice(
-    node: PromptNode, signature: InputSignature, value: Scalar, checks: ServerChecks
+    node: PromptNode, owner: NodeSignature, signature: InputSignature, value: Scalar, checks: ServerChecks
 ) -> RejectedInput | None:
     choices = signature.choices
     if choices is None or not signature.is_combo or signature.name in node.models or value in choices:
@@ -76,9 +86,23 @@ def _check_choice(
     is_replaced = value is None and node.given is None
     if is_checked is False or is_replaced or _may_be_cut_choice(value, choices):
         return None
+    is_certain = is_checked is True and not owner.may_offer_more
     return RejectedInput(
-        node, signature.name, RejectionReason.NOT_OFFERED, value, offered=choices, is_certain=is_checked is True
+        node, signature.name, RejectionReason.NOT_OFFERED, value, offered=choices, is_certain=is_certain
     )
+
+
+def has_unknown_choices(
+    node: PromptNode, owner: NodeSignature, signature: InputSignature, value: Scalar, checks: ServerChecks
+) -> bool:
+    """Return whether ComfyUI compares a value with choices that are not known, so that it may refuse the value."""
+    known = signature.known_choices
+    if known is None or value is None or signature.name in node.models:
+        return False
+    if signature.type == COMBO and checks.new_combos is False:
+        return False
+    has_own_check = owner.own_checks == ALL_INPUTS or signature.name in (owner.own_checks or ())
+    return not has_own_check and value not in known
 
 
 def _may_be_cut_choice(value: Scalar, choices: tuple[Scalar, ...]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 
@@ -14,6 +14,12 @@ class WorkflowFormat(StrEnum):
     UI = "ui-0.4"
     UI_V1 = "ui-1"
     API = "api"
+
+
+class WidgetDefault(Enum):
+    """Stands for a value that the editor takes from a node class instead of the file."""
+
+    VALUE = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +71,11 @@ class WorkflowNode:
     Attributes:
         path: Ids from the outside in, joined by `:` (`12:5` is node 5 of the subgraph instance 12).
         class_type: The node class.
-        active: False when it, or a subgraph around it, is muted or bypassed.
+        active: False when it, or the outermost subgraph around it, is muted or bypassed.
         values: Effective literal value by input name; inputs fed by a link are absent.
-        positional: Widget values in widget order, effective ones where the host overrides; empty when the file
-            gives values by name only. For readers that know an input's position but not its name.
+        positional: Widget values in widget order, effective ones where the host overrides, `WidgetDefault` where
+            that is the default of a class; empty when the file gives values by name only. For readers that know an
+            input's position but not its name.
         linked: Names of inputs that a link feeds (so that a stored widget value is not used).
         cnr_id: Comfy Registry id of the pack that saved the node, if the file has it.
         aux_id: `owner/repository` of an unregistered pack, if the file has it.

@@ -121,6 +121,15 @@ class Graph:
         slot_at_position = get_item(node.slots, link.target_slot)
         return (node, slot_at_position) if slot_at_position is not None else None
 
+    def find_first_links(self) -> dict[str, LinkId]:
+        """Return the link with the lowest id that leaves the first output of each node, by node id."""
+        first: dict[str, LinkId] = {}
+        for link_id in sorted(self.links, key=lambda link_id: (isinstance(link_id, str), link_id)):
+            link = self.links[link_id]
+            if link.origin_slot == 0:
+                first.setdefault(link.origin, link_id)
+        return first
+
 
 def as_id(value: object) -> str | None:
     """Return a node or link id as text; None for anything that cannot be one."""

@@ -9,23 +9,25 @@ from typing import Final
 import orjson
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.json_limits import MAX_JSON_VALUES, has_too_many_values
+from comfywatchman.comfyui.workflow.budget import ReadingBudget
 from comfywatchman.comfyui.workflow.document import WorkflowProblem
+
+_EDITOR_ENCODINGS: Final = frozenset({"utf-8", "utf-8-sig"})
+"""Those that a browser's `File.text()` and `Response.json()` decode."""
 
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def parse_json(content: bytes) -> tuple[object, tuple[WorkflowProblem, ...]]:
+def parse_json(content: bytes, budget: ReadingBudget | None = None) -> tuple[object, tuple[WorkflowProblem, ...]]:
     """Return the JSON value in a file, and its defects.
 
-    Bare `NaN` and `Infinity`, which Python writes, become null, as in the graph editor. A byte order mark, UTF-16
-    and UTF-32 are supported; undecodable bytes are replaced and reported.
+    Bare `NaN` and `Infinity`, which Python writes, become null, as in the graph editor. A byte order mark is skipped.
+    UTF-16, as PowerShell writes it, and UTF-32 are read and reported; undecodable bytes are replaced and reported.
 
     Raises:
-        Failure: `workflow-not-json` or `workflow-too-deep`.
+        Failure: `workflow-not-json`, `workflow-too-deep` or `workflow-too-large`.
     """
-    if has_too_many_values(content):
-        raise Failure("workflow-too-deep", f"The file has more than {MAX_JSON_VALUES} values, more than any workflow.")
+    (budget or ReadingBudget()).check_values(content)
     try:
         return orjson.loads(content), ()
     except orjson.JSONDecodeError:
@@ -34,12 +36,18 @@ def parse_json(content: bytes) -> tuple[object, tuple[WorkflowProblem, ...]]:
 
 def _parse_leniently(content: bytes) -> tuple[object, tuple[WorkflowProblem, ...]]:
     text, problems = _decode(content)
+    if not text.strip("\ufeff\0 \t\r\n"):
+        raise Failure("workflow-not-json", "The file is empty.")
     try:
         value = json.loads(text, parse_constant=_read_constant_as_null)
     except RecursionError:
         raise Failure("workflow-too-deep", "The file nests JSON deeper than any workflow does.") from None
+    except json.JSONDecodeError as error:
+        message = f"The JSON is damaged or incomplete (line {error.lineno}, column {error.colno})."
+        raise Failure("workflow-not-json", message) from error
     except ValueError as error:
-        raise Failure("workflow-not-json", f"The file is not JSON: {error}.") from error
+        # A number with more digits than Python converts.
+        raise Failure("workflow-not-json", "The JSON holds a number that is too long.") from error
     return _replace_lone_surrogates(value), problems
 
 
@@ -49,6 +57,9 @@ def _read_constant_as_null(_name: str) -> None:
 
 def _decode(content: bytes) -> tuple[str, tuple[WorkflowProblem, ...]]:
     encoding = json.detect_encoding(content)
+    if encoding not in _EDITOR_ENCODINGS:
+        message = f"The file is {encoding.upper()}: the editor reads UTF-8 only, and cannot open it. Save it as UTF-8."
+        return content.decode(encoding, errors="replace"), (WorkflowProblem("editor-cannot-send", message),)
     try:
         return content.decode(encoding), ()
     except UnicodeDecodeError:

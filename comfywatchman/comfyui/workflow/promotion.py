@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import orjson
@@ -14,12 +13,11 @@ from comfywatchman.comfyui.workflow.document import WorkflowProblem
 from comfywatchman.comfyui.workflow.graph import RawNode
 from comfywatchman.comfyui.workflow.widgets import build_disagreement_problem, has_conflict
 
-_OWN_INPUT: Final = "-1"
+OWN_INPUT: Final = "-1"
+"""Node id in `proxyWidgets` that stands for the subgraph's own inputs."""
+
 _NODE_PREFIX: Final = re.compile(r"\s*(\d+)\s*:\s*(.+)", re.DOTALL)
 _PROXY_FIELDS: Final = (2, 3)
-
-Overrides = dict[str, dict[str, object]]
-"""Values by id of an inner node, then by widget name."""
 
 
 class PromotedInput(NamedTuple):
@@ -50,76 +48,41 @@ class ProxyWidget(NamedTuple):
     inner_id: str | None
 
 
-@dataclass(slots=True)
-class HostValues:
-    """The values that an instance of a subgraph gives.
+def read_host_values(host: RawNode, inputs: Sequence[PromotedInput]) -> dict[str, object]:
+    """Return the values that an instance stores, by name of the promoted input.
 
-    Attributes:
-        inputs: The promoted inputs of the subgraph.
-        promoted: Value by name of a promoted input.
-        overrides: Values of widgets that no own input feeds.
-    """
-
-    inputs: Sequence[PromotedInput]
-    promoted: dict[str, object] = field(default_factory=dict)
-    overrides: Overrides = field(default_factory=dict)
-
-    def set_own(self, name: str, value: object) -> None:
-        """Set the value of a promoted input; other names have no effect."""
-        if any(promoted_input.name == name for promoted_input in self.inputs):
-            self.promoted[name] = value
-
-    def set_inner(self, node_id: str, widget: str, value: object) -> None:
-        """Set the value of a widget inside, through the own input that shows it if there is one."""
-        for promoted_input in self.inputs:
-            if (promoted_input.node_id, promoted_input.widget) == (node_id, widget):
-                self.promoted[promoted_input.name] = value
-                return
-        self.overrides.setdefault(node_id, {})[widget] = value
-
-
-def read_host_values(
-    host: RawNode,
-    inputs: Sequence[PromotedInput],
-    find_widget: Callable[[ProxyWidget], str],
-    *,
-    path: str,
-    problems: list[WorkflowProblem],
-) -> HostValues:
-    """Return the values that an instance stores.
-
-    The editor gives the list of values to the promoted inputs in their order, then the value at the same index to
-    every entry of `proxyWidgets`. A null is a value. `widgets_values_named` does not count, as in every node.
+    The editor gives the list of values to the promoted inputs in their order. A null is a value.
+    `widgets_values_named` does not count, as in every node. The values of `proxyWidgets` are not among these.
 
     Args:
         host: The instance.
         inputs: The promoted inputs of its subgraph.
-        find_widget: Returns the name of the widget, or of the inner instance's input, that a proxy means.
-        path: Path of the instance, for problems.
-        problems: A conflict between the two notations is appended here.
+    """
+    stored = as_list(host.raw.get("widgets_values"))
+    values = {promoted_input.name: value for promoted_input, value in zip(inputs, stored, strict=False)}
+    names = {promoted_input.name for promoted_input in inputs}
+    values.update((name, value) for name, value in _read_values_set_aside(host) if name in names)
+    return values
+
+
+def find_host_problems(host: RawNode, inputs: Sequence[PromotedInput], path: str) -> Iterator[WorkflowProblem]:
+    """Yield the defects of the values that an instance stores.
+
+    Args:
+        host: The instance.
+        inputs: The promoted inputs of its subgraph.
+        path: Path of the instance.
     """
     stored = host.raw.get("widgets_values")
     if stored is not None and not isinstance(stored, list):
         message = "The widget values of this subgraph instance are not a list: the editor does not restore them."
-        problems.append(WorkflowProblem("widgets-unreadable", message, path))
-    values = as_list(stored)
-    proxies = parse_proxy_widgets(host.properties.get("proxyWidgets"))
+        yield WorkflowProblem("widgets-unreadable", message, path)
     named = as_mapping(host.raw.get("widgets_values_named"))
-    names = [proxy.widget for proxy in proxies] or [promoted_input.name for promoted_input in inputs]
-    if named and has_conflict(names, values, named):
-        problems.append(build_disagreement_problem("subgraph instance", path))
-
-    host_values = HostValues(inputs)
-    for promoted_input, value in zip(inputs, values, strict=False):
-        host_values.promoted[promoted_input.name] = value
-    for name, value in _read_values_set_aside(host):
-        host_values.set_own(name, value)
-    for proxy, value in zip(proxies, values, strict=False):
-        if proxy.node_id == _OWN_INPUT:
-            host_values.set_own(proxy.widget, value)
-        else:
-            host_values.set_inner(proxy.node_id, find_widget(proxy), value)
-    return host_values
+    if named:
+        proxies = parse_proxy_widgets(host.properties.get("proxyWidgets"))
+        names = [proxy.widget for proxy in proxies] or [promoted_input.name for promoted_input in inputs]
+        if has_conflict(names, as_list(stored), named):
+            yield build_disagreement_problem("subgraph instance", path)
 
 
 def parse_proxy_widgets(raw: object) -> list[ProxyWidget]:
@@ -146,7 +109,7 @@ def _read_values_set_aside(host: RawNode) -> Iterator[tuple[str, object]]:
     for raw in reversed(entries):
         entry = as_mapping(raw)
         original = as_list(entry.get("originalEntry"))
-        if len(original) in _PROXY_FIELDS and original[0] == _OWN_INPUT and "hostValue" in entry:
+        if len(original) in _PROXY_FIELDS and original[0] == OWN_INPUT and "hostValue" in entry:
             yield str(original[1]), entry["hostValue"]
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.loaders.table import LoaderTable
+from comfywatchman.comfyui.workflow.budget import ReadingBudget
 from comfywatchman.comfyui.workflow.document import Workflow, WorkflowFormat, WorkflowProblem
 from comfywatchman.comfyui.workflow.flatten import flatten_workflow
 from comfywatchman.comfyui.workflow.jsontext import parse_json
@@ -14,39 +15,49 @@ from comfywatchman.comfyui.workflow.prompt import is_prompt, parse_prompt_nodes
 _HINT: Final = "Create workflow files with ComfyUI's menu: Save, Export, or Export (API)."
 
 
-def read_workflow(content: bytes, *, container: str = "json", table: LoaderTable) -> Workflow:
+def read_workflow(
+    content: bytes, *, container: str = "json", table: LoaderTable, budget: ReadingBudget | None = None
+) -> Workflow:
     """Read a workflow as far as possible; defects on the way are in its `problems`.
 
     Args:
         content: The JSON text.
         container: The file that contained it: `json`, or the media type of a file that it was embedded in.
         table: Gives the widget order in files without widget names.
+        budget: What reading the file may cost, as far as it is not spent already; a new one when None.
 
     Raises:
-        Failure: `workflow-not-json`, `workflow-not-a-workflow` or `workflow-too-deep`; nothing else, whatever
-            the bytes are.
+        Failure: `workflow-not-json`, `workflow-not-a-workflow`, `workflow-too-deep` or `workflow-too-large`; nothing
+            else, whatever the bytes are.
     """
-    raw, problems = parse_json(content)
+    budget = budget or ReadingBudget()
+    raw, problems = parse_json(content, budget)
     if not isinstance(raw, dict):
         kind = "list (an index or a collection)" if isinstance(raw, list) else "single value"
         raise Failure("workflow-not-a-workflow", f"The file is a JSON {kind}, not a workflow.", hint=_HINT)
     if isinstance(raw.get("nodes"), list):
-        return _read_graph_file(raw, container, table, problems)
+        return _read_graph_file(raw, container, table, problems, budget)
     # A request to the server's API carries the prompt as a member.
     prompt = raw.get("prompt")
     if is_prompt(prompt):
+        budget.take_nodes(len(prompt))
         return _read_prompt(prompt, container, problems)
     if is_prompt(raw):
+        budget.take_nodes(len(raw))
         return _read_prompt(raw, container, problems)
     raise Failure("workflow-not-a-workflow", _explain_not_a_workflow(raw), hint=_HINT)
 
 
 def _read_graph_file(
-    raw: dict[str, object], container: str, table: LoaderTable, problems: tuple[WorkflowProblem, ...]
+    raw: dict[str, object],
+    container: str,
+    table: LoaderTable,
+    problems: tuple[WorkflowProblem, ...],
+    budget: ReadingBudget,
 ) -> Workflow:
     if not _has_nodes(raw["nodes"]):
         raise Failure("workflow-not-a-workflow", "None of the entries of its node list is a node.", hint=_HINT)
-    flat = flatten_workflow(raw, table)
+    flat = flatten_workflow(raw, table, budget)
     return Workflow(
         format=WorkflowFormat.UI_V1 if raw.get("version") == 1 else WorkflowFormat.UI,
         container=container,

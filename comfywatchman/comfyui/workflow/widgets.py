@@ -9,7 +9,7 @@ from typing import Final
 
 from comfywatchman.base.json_values import as_mapping
 from comfywatchman.comfyui.loaders.table import LoaderTable
-from comfywatchman.comfyui.workflow.document import WorkflowProblem
+from comfywatchman.comfyui.workflow.document import WidgetDefault, WorkflowProblem
 from comfywatchman.comfyui.workflow.graph import InputSlot, RawNode
 
 CONTROL: Final = "control_after_generate"
@@ -38,6 +38,18 @@ class NodeWidgets:
     def set_value(self, name: str, value: object) -> None:
         """Replace the stored value with one from outside the node."""
         self.by_name[name] = value
+        self._set_position(name, value)
+
+    def clear_value(self, name: str) -> None:
+        """Replace the stored value with the default of a class, which the file does not give."""
+        self.by_name.pop(name, None)
+        self._set_position(name, WidgetDefault.VALUE)
+
+    def has_unnamed_value(self) -> bool:
+        """Return whether a value of the list may belong to a widget that is not in `by_name`."""
+        return len(self.names) < len(self.by_position) or None in self.names
+
+    def _set_position(self, name: str, value: object) -> None:
         if self.positions is None:
             self.positions = {known: position for position, known in enumerate(self.names)}
         if name in self.positions:

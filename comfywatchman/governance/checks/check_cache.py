@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_state, to_json, write_if_changed
+from comfywatchman.base.state.state_file import read_state, write_state
 
 
 class VerifiedPackage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -98,7 +98,7 @@ class CheckCache:
     def save(self) -> None:
         """Write the cache if it changed. A cache that cannot be written only costs time in the next run."""
         with contextlib.suppress(Failure):
-            write_if_changed(self.path, to_json(msgspec.structs.replace(self.stored, **self.updates)))
+            write_state(self.path, msgspec.structs.replace(self.stored, **self.updates))
 
 
 def stamp_files(paths: Iterable[str | os.PathLike[str]]) -> str:

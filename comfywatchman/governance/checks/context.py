@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from comfywatchman.base.clock import Clock
-from comfywatchman.base.files import read_state
 from comfywatchman.base.gpu.driver import GpuDriver
+from comfywatchman.base.state.state_file import read_state
 from comfywatchman.comfyui.packs.scan import PackListing, find_packs
+from comfywatchman.comfyui.server.listening import ServerProcess, find_servers
 from comfywatchman.governance.checks.check_cache import CheckCache
 from comfywatchman.governance.checks.result import CheckResult
 from comfywatchman.governance.checks.transaction_facts import TransactionFacts, read_transaction_facts
+from comfywatchman.governance.checks.unmet_requirements import UnmetRequirement, find_unmet_requirements
 from comfywatchman.governance.environments import generation, integrity
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import GenerationMark, InstalledPackage, NodeRegistry
+from comfywatchman.governance.uv.requirement import build_marker_environment
 
 
 @dataclass(frozen=True)
@@ -104,10 +107,22 @@ class CheckContext:
         registry = read_state(self.layout.plugins, NodeRegistry, only_look=True)
         return registry if isinstance(registry, NodeRegistry) else NodeRegistry()
 
+    def find_unmet(self, lines: Iterable[str]) -> tuple[UnmetRequirement, ...]:
+        """Return the requirement lines that production does not satisfy; none without a complete environment."""
+        if self.production is None or self.production.mark is None:
+            return ()
+        installed = {package.name: package.version for package in self.production.installed}
+        return find_unmet_requirements(lines, installed, build_marker_environment(self.production.mark.python))
+
     @cached_property
     def transactions(self) -> tuple[TransactionFacts, ...]:
         """Every readable transaction."""
         return read_transaction_facts(self.layout, self.cache)
+
+    @cached_property
+    def servers(self) -> tuple[ServerProcess, ...]:
+        """The processes that run the governed ComfyUI."""
+        return tuple(find_servers(self.gov.comfyui))
 
     @cached_property
     def node_folders(self) -> dict[str, PackListing]:

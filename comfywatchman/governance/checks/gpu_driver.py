@@ -67,7 +67,7 @@ def _judge_cuda_build(torch: str, cuda: tuple[int, int], driver: GpuDriver) -> C
     if driver.cuda is None:
         return _build_result("unknown", f"{build}; the GPU driver did not answer.")
     driver_name = f"the driver {driver.version}" if driver.version else "the driver"
-    support = f"{driver_name} serves CUDA {_format_version(driver.cuda)}"
+    support = f"{driver_name} supports CUDA {_format_version(driver.cuda)}"
     if cuda[0] > driver.cuda[0]:
         action = f"Install an NVIDIA driver for CUDA {cuda[0]}, or choose a torch that is built for an older CUDA."
         return _build_result("fail", f"{build}, but {support}.", action)

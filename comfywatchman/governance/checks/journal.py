@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from comfywatchman.base.files import read_state
 from comfywatchman.base.lock import is_held
+from comfywatchman.base.state.state_file import read_state
 from comfywatchman.governance.checks.context import Check, CheckContext
 from comfywatchman.governance.checks.result import CheckResult, CheckStatus
 from comfywatchman.governance.store.layout import GovLayout

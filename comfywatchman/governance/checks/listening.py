@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from comfywatchman.comfyui.server.listening import Exposure, find_exposures
+from comfywatchman.comfyui.server.listening import Exposure, judge_exposures
 from comfywatchman.governance.checks.context import Check, CheckContext
 from comfywatchman.governance.checks.result import CheckResult, shorten_names
 
@@ -29,7 +29,7 @@ def judge(addresses: Sequence[str]) -> CheckResult:
 
 
 def _run(context: CheckContext) -> CheckResult:
-    return judge([_format_address(exposure) for exposure in find_exposures(context.gov.comfyui)])
+    return judge([_format_address(exposure) for exposure in judge_exposures(context.servers)])
 
 
 def _format_address(exposure: Exposure) -> str:

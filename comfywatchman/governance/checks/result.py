@@ -1,4 +1,4 @@
-"""The result of a check."""
+"""The result of a check: ok, warn, fail or unknown, with the observed facts and the next step."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
         action: The next step, a command where there is one; None when nothing needs to be done.
         items: The affected nodes, packages or files, sorted.
         vital: Whether ComfyUI may not run as it should while this fails.
+        packs: The folders of the node packs whose nodes may not run while this fails.
     """
 
     name: str
@@ -32,6 +33,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     action: str | None = None
     items: tuple[str, ...] = ()
     vital: bool = False
+    packs: tuple[str, ...] = ()
 
 
 def shorten_names(names: Sequence[str]) -> str:

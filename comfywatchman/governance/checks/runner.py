@@ -8,6 +8,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.gpu.driver import GpuDriver
 from comfywatchman.base.text import os_error_text
 from comfywatchman.governance.checks import (
+    comfyui_requirements,
     conflicts,
     deny_list,
     filesystem,
@@ -16,7 +17,10 @@ from comfywatchman.governance.checks import (
     listening,
     lock,
     nodes,
+    pack_requirements,
     production,
+    running_environment,
+    start,
     storage,
     transactions,
     unregistered_nodes,
@@ -30,9 +34,13 @@ CHECKS: Final = (
     journal.CHECK,
     lock.CHECK,
     production.CHECK,
+    start.CHECK,
+    comfyui_requirements.CHECK,
+    running_environment.CHECK,
     gpu_driver.CHECK,
     deny_list.CHECK,
     nodes.CHECK,
+    pack_requirements.CHECK,
     unregistered_nodes.CHECK,
     transactions.CHECK,
     conflicts.CHECK,

@@ -62,7 +62,7 @@ def collect(context: CheckContext) -> StorageFacts:
 
 def judge(facts: StorageFacts) -> CheckResult:
     """Judge the snapshots and the space that environments take."""
-    used = "an uncounted size" if facts.used_bytes is None else format_size(facts.used_bytes)
+    used = "a size that was not measured" if facts.used_bytes is None else format_size(facts.used_bytes)
     evidence = (
         f"{pluralize(facts.snapshot_count, 'snapshot')} (at most {facts.retention} are kept), "
         f"{pluralize(facts.environment_count, 'environment')}, {used}."
@@ -74,7 +74,7 @@ def judge(facts: StorageFacts) -> CheckResult:
         status, action = "unknown", "gov check"
     if facts.free_bytes is not None and facts.free_bytes < LOW_SPACE_BYTES:
         evidence = f"Only {format_size(facts.free_bytes)} are free for the next environment. {evidence}"
-        status, action = "warn", "Free room, or lower [runtime] keep_generations in the config.toml of the root."
+        status, action = "warn", "Free disk space, or lower [runtime] keep_generations in the config.toml of the root."
     if facts.damaged:
         names = shorten_names(facts.damaged)
         evidence = f"Damaged snapshots, to which no rollback is possible: {names}. {evidence}"

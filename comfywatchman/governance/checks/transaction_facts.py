@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from comfywatchman.base.files import read_state
 from comfywatchman.base.lock import is_held
+from comfywatchman.base.state.state_file import read_state
 from comfywatchman.governance.checks.check_cache import CheckCache, list_names, stamp_files
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import Transaction, TransactionStatus

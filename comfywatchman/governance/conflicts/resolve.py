@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_state
+from comfywatchman.base.state.state_file import read_state
 from comfywatchman.governance.conflicts import report as conflict_report
 from comfywatchman.governance.conflicts import trial_resolution
 from comfywatchman.governance.environments import staging

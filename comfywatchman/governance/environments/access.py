@@ -20,8 +20,9 @@ from comfywatchman.base.text import os_error_text
 from comfywatchman.comfyui.server.stray_processes import end_lock_holders
 from comfywatchman.governance.environments import commit
 from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.store.governed import find_governed_comfyui, has_governed_files
 from comfywatchman.governance.store.layout import GovLayout
-from comfywatchman.governance.store.settings import GovSettings, read_settings
+from comfywatchman.governance.store.settings import read_settings
 from comfywatchman.governance.uv.client import Uv, find_uv, ignore_progress
 
 LOCK_WAIT_SECONDS: Final = 60.0
@@ -47,7 +48,7 @@ def open_context(
 
     Args:
         root: The governed root.
-        comfyui: The ComfyUI that comfywatchman is configured with; `[paths] comfyui_dir` takes precedence.
+        comfyui: The ComfyUI that comfywatchman is configured with; see `find_governed_comfyui`.
         command: The command, shown to other commands that wait for the lock.
         clock: The clock.
         network: Environment variables for network access (`base.config.network_variables`).
@@ -64,7 +65,7 @@ def open_context(
     layout = GovLayout(root.absolute())
     if not is_new:
         _require_root(layout)
-    _require_valid_location(layout, _find_comfyui(layout, read_settings(layout.config), comfyui).resolve())
+    _require_valid_location(layout, find_governed_comfyui(layout, read_settings(layout.config), comfyui).resolve())
     if filesystem := find_network_filesystem(_nearest_existing(layout.root)):
         log.warning("governed root on a network filesystem, locks may not hold", extra={"type": filesystem})
     if is_held(layout.process_lock):
@@ -118,11 +119,11 @@ def _build_context(
     progress: Callable[[str], None] = ignore_progress,
 ) -> GovContext:
     settings = read_settings(layout.config)
-    comfyui_folder = _find_comfyui(layout, settings, comfyui)
+    comfyui_folder = find_governed_comfyui(layout, settings, comfyui)
     return GovContext(
         layout=layout,
         settings=settings,
-        uv=Uv(find_uv(), network, settings.network, descriptor, progress),
+        uv=Uv(find_uv(), network, settings.network, descriptor, progress, dies_with_us=True),
         clock=clock,
         comfyui=comfyui_folder,
         custom_nodes=comfyui_folder / "custom_nodes",
@@ -157,26 +158,12 @@ def find_interpreter(configured: str, comfyui: Path, production: Path) -> Path:
     return Path(sys.executable).resolve()
 
 
-def _find_comfyui(layout: GovLayout, settings: GovSettings, configured: Path | None) -> Path:
-    if settings.paths.comfyui_dir:
-        return Path(settings.paths.comfyui_dir)
-    if configured is None:
-        raise Failure(
-            "comfyui-not-found",
-            "No ComfyUI is configured for this governed root.",
-            hint=f"Name its folder: --comfyui, COMFYUI_ROOT, or comfyui_dir in {printable_path(layout.config)}.",
-        )
-    return configured.absolute()
-
-
 def _require_root(layout: GovLayout) -> None:
-    # A root that lost its pyproject.toml is still one: its snapshots can restore the file.
-    can_be_restored = layout.journal.exists() or any(layout.snapshots.glob("*/meta.json"))
-    if not layout.pyproject.is_file() and not can_be_restored:
+    if not has_governed_files(layout):
         raise Failure(
             "gov-not-initialised",
             f"{printable_path(layout.root)} is not a governed root: it has no pyproject.toml.",
-            hint="Run: gov init",
+            hint="Run: gov init --adopt (keeps the packages that ComfyUI has), or gov init (a new environment)",
         )
 
 

@@ -16,24 +16,30 @@ from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import (
-    CorruptFile,
     delete_temporary_files,
     fsync_file,
     fsync_folder,
     printable_path,
-    read_state,
     to_json,
     unwritable_failure,
     write_atomic,
     write_if_changed,
 )
+from comfywatchman.base.state.state_file import CorruptFile, describe_corrupt_file, read_state
 from comfywatchman.base.text import os_error_text
 from comfywatchman.governance.environments import generation, snapshot
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.store.ids import make_operation_id, make_snapshot_id
 from comfywatchman.governance.store.layout import TRUTH_FILES, GovLayout
-from comfywatchman.governance.store.records import FileChange, Journal, Operation, OperationKind, SnapshotMeta
+from comfywatchman.governance.store.records import (
+    FileChange,
+    Journal,
+    Operation,
+    OperationKind,
+    SnapshotMeta,
+    SnapshotsIndex,
+)
 from comfywatchman.governance.store.settings import GovSettings
 
 log = logging.getLogger(__name__)
@@ -116,9 +122,11 @@ def recover(context: GovContext) -> str | None:
         A message about the commit that was finished; None when there was none.
 
     Raises:
-        Failure: `gov-recovery-impossible`; `gov-commit-unfinished` when it still cannot be finished.
+        Failure: `state-newer` when a later version of this program wrote files of the root;
+            `gov-recovery-impossible`; `gov-commit-unfinished` when it still cannot be finished.
     """
     layout = context.layout
+    _refuse_later_version(layout)
     journal = read_state(layout.journal, Journal)
     note = None
     if isinstance(journal, CorruptFile):
@@ -131,6 +139,14 @@ def recover(context: GovContext) -> str | None:
     if journal is not None:
         prune(layout, context.settings)
     return note
+
+
+def _refuse_later_version(layout: GovLayout) -> None:
+    # Without the list of a later version its snapshots would count as stale files, and be deleted.
+    for path, shape in ((layout.journal, Journal), (layout.snapshots_index, SnapshotsIndex)):
+        stored = read_state(path, shape, only_look=True)
+        if isinstance(stored, CorruptFile) and stored.later_version is not None:
+            raise Failure("state-newer", describe_corrupt_file(stored) + ".", hint="Update comfywatchman.")
 
 
 def delete_stale_files(layout: GovLayout) -> None:

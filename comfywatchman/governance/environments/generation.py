@@ -17,9 +17,10 @@ from typing import Final
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.files import fsync_folder, printable_path, read_state, to_json, write_atomic
+from comfywatchman.base.files import fsync_folder, printable_path, to_json, write_atomic
 from comfywatchman.base.filesystem import can_reflink, sync_filesystem
 from comfywatchman.base.process import run_with_timeout
+from comfywatchman.base.state.state_file import read_state
 from comfywatchman.base.text import os_error_text
 from comfywatchman.governance.environments import integrity
 from comfywatchman.governance.environments.context import GovContext

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import tomlkit
-from packaging.requirements import InvalidRequirement, Requirement
 
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.errors import Failure
@@ -17,10 +16,12 @@ from comfywatchman.governance.environments import commit, generation, snapshot, 
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.store import truth
+from comfywatchman.governance.store.governed import record_governed
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import GenerationMark, NodeRegistry, Operation
-from comfywatchman.governance.store.settings import read_default_config
+from comfywatchman.governance.store.settings import GovSettings, read_default_config
 from comfywatchman.governance.uv.client import UvResult
+from comfywatchman.governance.uv.requirement_files import read_comfyui_requirements
 
 _MAX_REQUIREMENTS_BYTES: Final = 1 << 20
 _DAMAGED_LOCK: Final = "Failed to parse `uv.lock`"
@@ -41,14 +42,17 @@ def init(context: GovContext) -> Operation | None:
             `gov-truth-damaged`. No environment goes into production then.
     """
     layout = context.layout
-    _require_comfyui(context.comfyui)
+    require_comfyui(context.comfyui)
     started_at = format_utc(context.clock.now())
-    _create_layout(layout)
+    create_layout(layout)
     with staging.open_staging(layout) as staging_dir:
         before = staging_dir.hashes()
         _require_truth_files(before)
-        _write_truth(staging_dir, python=context.python, comfyui=context.comfyui)
+        base = read_base_requirements(context.comfyui, with_manager=has_manager_option(context.settings))
+        write_truth(staging_dir, python=context.python, base=base)
         mark = _build_environment(context, staging_dir)
+        # The environment is built and verified for this ComfyUI; from now on the root is that of no other.
+        record_governed(layout, context.comfyui)
         current = generation.current_key(layout)
         if staging_dir.hashes() == before and current == mark.key:
             return None
@@ -81,25 +85,44 @@ def store_comfyui_dir(config: Path, comfyui: Path) -> None:
         write_atomic(config, tomlkit.dumps(document).encode())
 
 
-def read_base_requirements(comfyui: Path) -> tuple[str, ...]:
-    """Return the requirement lines of ComfyUI's own requirements.txt; none when there is no such file.
+def read_base_requirements(comfyui: Path, *, with_manager: bool = False) -> tuple[str, ...]:
+    """Return the requirement lines of ComfyUI itself; none when it has no requirements.txt.
+
+    Options of pip, such as `--extra-index-url`, are left out: indexes are configured in `[network]`.
+
+    Args:
+        comfyui: The folder with main.py.
+        with_manager: Whether ComfyUI is started with `--enable-manager`.
 
     Raises:
-        Failure: `file-unreadable`, or `gov-lock-failed` for an invalid line.
+        Failure: `gov-lock-failed` for a line that cannot be locked.
     """
-    path = comfyui / "requirements.txt"
-    if not path.is_file():
+    requirements = read_comfyui_requirements(comfyui, with_manager=with_manager)
+    if requirements is None:
         return ()
-    requirements = []
-    for line in read_regular(path, max_bytes=_MAX_REQUIREMENTS_BYTES).decode("utf-8", "replace").splitlines():
-        text = line.partition(" #")[0].strip()
-        # Lines with a dash are options of pip, such as --extra-index-url.
-        if text and not text.startswith(("#", "-")):
-            requirements.append(_validate_requirement(text))
-    return tuple(requirements)
+    refused = [line for line in requirements.unparseable if line not in requirements.options]
+    # Only a build shows the name of a package without one, and nothing is built before the lock.
+    refused += [f"{url} (a URL without a package name; write it as `name @ URL`)" for url in requirements.unnamed]
+    if refused:
+        raise Failure(
+            "gov-lock-failed",
+            f"ComfyUI's requirements.txt has a line that cannot be locked: {refused[0]}.",
+            hint="Correct the file, then run: gov init",
+        )
+    return requirements.lines
 
 
-def _create_layout(layout: GovLayout) -> None:
+def has_manager_option(settings: GovSettings) -> bool:
+    """Return whether ComfyUI is started with its built-in manager, which needs further packages."""
+    return "--enable-manager" in settings.run.extra_args
+
+
+def create_layout(layout: GovLayout) -> None:
+    """Create the missing folders of a governed root, and its config.toml.
+
+    Raises:
+        Failure: `state-unwritable`.
+    """
     for folder in (
         layout.candidates,
         layout.snapshots,
@@ -118,7 +141,12 @@ def _create_layout(layout: GovLayout) -> None:
         write_atomic(layout.config, read_default_config().encode())
 
 
-def _require_comfyui(folder: Path) -> None:
+def require_comfyui(folder: Path) -> None:
+    """Require that a folder holds ComfyUI.
+
+    Raises:
+        Failure: `comfyui-not-found`.
+    """
     # A missing folder, such as one on a disk that is not mounted, would otherwise count as requiring no packages.
     if not (folder / "main.py").is_file():
         raise Failure(
@@ -144,22 +172,15 @@ def _require_truth_files(existing: Mapping[str, str]) -> None:
             )
 
 
-def _validate_requirement(line: str) -> str:
-    try:
-        Requirement(line)
-    except InvalidRequirement as error:
-        raise Failure(
-            "gov-lock-failed",
-            f"ComfyUI's requirements.txt has an invalid line: {line!r}.",
-            hint="Correct the file, then run: gov init",
-        ) from error
-    return line
+def write_truth(staging_dir: StagingDir, *, python: Path, base: Sequence[str]) -> None:
+    """Create the missing truth files and update the base group.
 
-
-def _write_truth(staging_dir: StagingDir, *, python: Path, comfyui: Path) -> None:
-    """Create the missing truth files and update the base group."""
-    version = ".".join(generation.read_python_version(python).split(".")[:2])
-    base = read_base_requirements(comfyui)
+    Args:
+        staging_dir: The copies of the truth files.
+        python: The interpreter of the environment.
+        base: The requirement lines of ComfyUI itself; none when they are not known.
+    """
+    version = generation.read_python_version(python)
     if not (staging_dir.folder / "pyproject.toml").exists():
         marker = f"sys_platform == 'linux' and platform_machine == '{platform.machine()}'"
         staging_dir.write_project(truth.render_project(python_version=version, marker=marker, base=base))

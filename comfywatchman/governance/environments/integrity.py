@@ -262,7 +262,7 @@ def _read_record(folder: Path) -> Iterator[tuple[str, str]]:
 def _hash_file(path: str, algorithm: str) -> str | None:
     try:
         digest = hashlib.new(algorithm)
-        # Non-blocking: a pipe in a file's place would be waited for without end.
+        # Non-blocking: opening a pipe in place of a file would block forever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb", buffering=0) as stream:
             mode = os.fstat(descriptor).st_mode

@@ -11,7 +11,8 @@ import orjson
 
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import CorruptFile, printable_path, read_regular, read_state, to_json, write_if_changed
+from comfywatchman.base.files import printable_path, read_regular, to_json, write_if_changed
+from comfywatchman.base.state.state_file import CorruptFile, read_state
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir

@@ -9,7 +9,7 @@ import msgspec
 
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_state
+from comfywatchman.base.state.state_file import read_state
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
@@ -33,7 +33,7 @@ def rollback(context: GovContext, snapshot_id: str) -> Operation:
 
 
 def undo(context: GovContext, op_id: str) -> Operation:
-    """Restore the state before an operation, if the truth files did not change since.
+    """Restore the state before an operation, if the truth files have not changed since.
 
     Raises:
         Failure: `gov-operation-unknown`, `gov-undo-refused`, or as `rollback`. Production is unchanged then.

@@ -12,16 +12,14 @@ from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import (
-    CorruptFile,
     fsync_folder,
     printable_path,
     read_regular,
-    read_state,
     to_json,
     unwritable_failure,
     write_atomic,
-    write_if_changed,
 )
+from comfywatchman.base.state.state_file import CorruptFile, read_state, write_state
 from comfywatchman.governance.store.ids import SNAPSHOT_ID, make_snapshot_id
 from comfywatchman.governance.store.layout import TRUTH_FILES, GovLayout
 from comfywatchman.governance.store.records import SnapshotMeta, SnapshotsIndex
@@ -213,7 +211,7 @@ def _read_index(layout: GovLayout) -> tuple[SnapshotMeta, ...]:
 
 
 def _write_index(layout: GovLayout, snapshots: tuple[SnapshotMeta, ...]) -> None:
-    write_if_changed(layout.snapshots_index, to_json(SnapshotsIndex(snapshots=snapshots)))
+    write_state(layout.snapshots_index, SnapshotsIndex(snapshots=snapshots))
 
 
 def _list_folders(layout: GovLayout) -> list[Path]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import CorruptFile, read_regular, read_state, to_json, unwritable_failure, write_atomic
+from comfywatchman.base.files import read_regular, to_json, unwritable_failure, write_atomic
+from comfywatchman.base.state.state_file import CorruptFile, read_state
 from comfywatchman.governance.environments.snapshot import (
     MAX_TRUTH_BYTES,
     hash_contents,

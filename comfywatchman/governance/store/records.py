@@ -105,8 +105,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
         how: `exit` when main.py ended by itself, `server` when it served, `none` when it could not be started.
         exit_code: The exit code that the run counts as: 0 is success.
         findings: The findings, worst first.
-        classes_added: Node classes that the candidate has and the comparison start lacks, by pack.
-        classes_lost: Node classes that the comparison start has and the candidate lacks, by pack.
+        classes_added: Node classes that the candidate has and the baseline lacks, by pack.
+        classes_lost: Node classes that the baseline has and the candidate lacks, by pack.
         import_failures: Packs whose import failed, each with the last line of its traceback.
         model_folders: The keys of the model folders that inputs list, by node class and input; several are separated
             by commas. Readiness uses them as observed loaders.

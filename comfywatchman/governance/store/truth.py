@@ -21,7 +21,8 @@ PROJECT: Final = "comfy-env"
 OVERRIDES_GROUP: Final = "overrides"
 """A group of this name has no effect in uv; its lines are moved to `override-dependencies`."""
 
-_SINGLE_MINOR: Final = re.compile(r"==\d+\.\d+\.\*")
+_GENERATED_RANGE: Final = re.compile(r"==\d+\.\d+\.\*|>=\d+\.\d+\.\d+,<\d+\.\d+")
+"""The ranges that this program writes; earlier versions wrote `==3.11.*`."""
 
 Override = str | Mapping[str, Any]
 """An entry of `override-dependencies`: a requirement line, or `{package = {name = …}, dependencies = […]}`."""
@@ -31,7 +32,7 @@ def render_project(*, python_version: str, marker: str, base: Sequence[str]) -> 
     """Return a new pyproject.toml.
 
     Args:
-        python_version: Major and minor version, `3.11`: the lock is only for this Python.
+        python_version: The interpreter's version, `3.11.7`; see `build_python_range`.
         marker: The platform of the lock, an environment marker.
         base: ComfyUI's requirement lines.
     """
@@ -43,7 +44,7 @@ def render_project(*, python_version: str, marker: str, base: Sequence[str]) -> 
 [project]
 name = "{PROJECT}"
 version = "0"
-requires-python = "=={python_version}.*"
+requires-python = "{build_python_range(python_version)}"
 dependencies = []
 
 [dependency-groups]
@@ -56,17 +57,28 @@ environments = [{tomlkit.string(marker).as_string()}]
 """
 
 
+def build_python_range(version: str) -> str:
+    """Return the `requires-python` of a lock for one interpreter: its version, and later patches of the same minor.
+
+    uv resolves for every version in the range. With `==3.11.*` it refuses a package that requires Python 3.11.5 on an
+    interpreter that is 3.11.7, because 3.11.0 is in the range.
+    """
+    # Not PEP 440: builds of distributions are called `3.12.0+`.
+    major, minor, patch = re.findall(r"\d+", version)[:3]
+    return f">={major}.{minor}.{patch},<{major}.{int(minor) + 1}"
+
+
 def set_python(text: str, version: str) -> str:
-    """Return the text for another Python, major and minor version; a range that the user wrote stays.
+    """Return the text for an interpreter's version, `3.11.7`; a range that the user wrote stays.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
     document = _parse_toml(text)
     project = document.get("project", {})
-    if not _SINGLE_MINOR.fullmatch(str(project.get("requires-python", ""))):
+    if not _GENERATED_RANGE.fullmatch(str(project.get("requires-python", ""))):
         return text
-    required = f"=={version}.*"
+    required = build_python_range(version)
     # Assigning an equal value could still change its quotes.
     if project["requires-python"] != required:
         project["requires-python"] = required
@@ -144,6 +156,35 @@ def add_constraints(text: str, pins: Sequence[str]) -> str:
     """
     existing = _parse_uv_list(text, "constraint-dependencies")
     return _set_uv_list(text, "constraint-dependencies", [*existing, *pins])
+
+
+def set_dependency_metadata(text: str, entries: Sequence[Mapping[str, Any]]) -> str:
+    """Return the text with exactly these entries of `[tool.uv] dependency-metadata`; without any, the key is removed.
+
+    Raises:
+        Failure: `gov-truth-damaged`.
+    """
+    return _set_uv_list(text, "dependency-metadata", entries)
+
+
+def set_editables(text: str, folders: Mapping[str, str]) -> str:
+    """Return the text with these packages installed from folders of this machine, in place (`[tool.uv.sources]`).
+
+    Args:
+        text: pyproject.toml.
+        folders: The folder of each package, by name.
+
+    Raises:
+        Failure: `gov-truth-damaged`.
+    """
+    document = _parse_toml(text)
+    if not folders:
+        return text
+    uv = document.setdefault("tool", tomlkit.table(is_super_table=True)).setdefault("uv", tomlkit.table())
+    sources = uv.setdefault("sources", tomlkit.table())
+    for name, folder in sorted(folders.items()):
+        sources[name] = _to_inline_table({"path": folder, "editable": True})
+    return tomlkit.dumps(document)
 
 
 def convert_overrides_group(text: str) -> str:

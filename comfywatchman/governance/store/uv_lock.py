@@ -33,6 +33,22 @@ def parse_freeze_lines(text: str) -> tuple[str, ...]:
     return tuple(sorted(_to_freeze_line(entry) for entry in _parse_entries(text)))
 
 
+def parse_file_hashes(text: str) -> dict[InstalledPackage, tuple[str, ...]]:
+    """Return the SHA-256 of each file that a lock names for a package, sorted; packages without hashes are left out.
+
+    Raises:
+        Failure: `gov-truth-damaged`.
+    """
+    hashes = {}
+    for entry in _parse_entries(text):
+        files = [*entry.get("wheels", []), *([entry["sdist"]] if "sdist" in entry else [])]
+        digests = {file["hash"].removeprefix("sha256:") for file in files if file.get("hash", "").startswith("sha256:")}
+        if digests and "version" in entry:
+            package = InstalledPackage(canonicalize_name(entry["name"]), entry["version"])
+            hashes[package] = tuple(sorted(digests))
+    return hashes
+
+
 def _to_freeze_line(entry: dict[str, Any]) -> str:
     source = entry.get("source", {})
     for kind in _ADDRESS_KINDS:

@@ -13,8 +13,6 @@ from email.parser import HeaderParser
 from pathlib import Path
 from typing import Final
 
-from packaging.markers import default_environment
-
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import write_atomic
 from comfywatchman.base.process import run_with_timeout
@@ -22,10 +20,10 @@ from comfywatchman.governance.environments import generation, integrity, staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.copy_on_write import install_hook
 from comfywatchman.governance.nodes.deny_list import DenyList, enforce_deny_list
-from comfywatchman.governance.nodes.requirements import NodeRequirements
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.trial.trial import UV_CONFIG_FILE
 from comfywatchman.governance.uv.client import Uv, UvResult
+from comfywatchman.governance.uv.requirement_files import NodeRequirements
 
 log = logging.getLogger(__name__)
 
@@ -109,14 +107,6 @@ def read_requires(environment: Path) -> dict[str, tuple[str, ...]]:
             continue
         requires[package.name] = tuple(HeaderParser().parsestr(text).get_all("Requires-Dist", []))
     return requires
-
-
-def build_marker_environment(python_version: str) -> dict[str, str]:
-    """Return the values of environment markers for an interpreter of this machine, by its version (`3.11.7`)."""
-    markers = {name: str(value) for name, value in default_environment().items()}
-    markers["python_full_version"] = python_version
-    markers["python_version"] = ".".join(python_version.split(".")[:2])
-    return markers
 
 
 def delete(environment: Path) -> None:

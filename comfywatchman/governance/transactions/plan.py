@@ -1,4 +1,4 @@
-"""Plan a promotion. Pure.
+"""Plan a promotion: the requirement lines and package versions of the tried node that production gets. Pure.
 
 The requirement lines of a tried node, with git requirements pinned to the commit that was tried; the packages that it
 installed by itself; and the version differences between two environments.
@@ -15,9 +15,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from comfywatchman.governance.nodes.identity import is_same_origin
-from comfywatchman.governance.nodes.requirements import NodeRequirements, parse_name
 from comfywatchman.governance.store.records import PromotionPlan
 from comfywatchman.governance.transactions.freeze import FrozenPackage, parse_freeze
+from comfywatchman.governance.uv.requirement_files import NodeRequirements, parse_name
 
 
 def find_closure(

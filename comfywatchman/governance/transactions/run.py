@@ -25,7 +25,6 @@ from comfywatchman.governance.environments.copy_on_write import install_hook
 from comfywatchman.governance.environments.integrity import IntegrityReport
 from comfywatchman.governance.nodes import registry
 from comfywatchman.governance.nodes.deny_list import DenyList, build_deny_list
-from comfywatchman.governance.nodes.requirements import NodeRequirements, read_requirements
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.ids import make_transaction_id
 from comfywatchman.governance.store.layout import GovLayout
@@ -46,6 +45,8 @@ from comfywatchman.governance.transactions.plan import build_plan, find_closure
 from comfywatchman.governance.trial.evaluate import evaluate
 from comfywatchman.governance.trial.spec import TrialSpec
 from comfywatchman.governance.trial.trial import build_installer_variables, build_trial_spec
+from comfywatchman.governance.uv.requirement import build_marker_environment
+from comfywatchman.governance.uv.requirement_files import NodeRequirements, read_requirements
 
 EvaluateTrial = Callable[[TrialSpec], tuple[Judgement, RunLogs]]
 """Starts ComfyUI in a candidate and judges the start (`trial.evaluate`)."""
@@ -250,7 +251,7 @@ def _build_plan(
         requirements,
         pre=tried.pre_freeze,
         post=post_freeze,
-        known=find_closure(lines, requires, candidate.build_marker_environment(tried.python)),
+        known=find_closure(lines, requires, build_marker_environment(tried.python)),
         earlier=node.runtime_deps,
         overrides=node.overrides,
     )

@@ -11,8 +11,9 @@ import msgspec
 
 from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, read_state, to_json, write_atomic
+from comfywatchman.base.files import read_regular
 from comfywatchman.base.lock import is_held
+from comfywatchman.base.state.state_file import read_state, write_state
 from comfywatchman.governance.environments.snapshot import MAX_TRUTH_BYTES
 from comfywatchman.governance.store.ids import TRANSACTION_ID
 from comfywatchman.governance.store.layout import GovLayout
@@ -51,7 +52,7 @@ def save(layout: GovLayout, transaction: Transaction) -> Transaction:
     Raises:
         Failure: `state-unwritable`.
     """
-    write_atomic(layout.transactions / f"{transaction.txid}.json", to_json(transaction))
+    write_state(layout.transactions / f"{transaction.txid}.json", transaction)
     return transaction
 
 

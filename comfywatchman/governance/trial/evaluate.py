@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from comfywatchman.base.files import read_state, to_json, write_atomic
+from comfywatchman.base.files import to_json, write_atomic
+from comfywatchman.base.state.state_file import read_state
 from comfywatchman.governance.store.records import SCHEMA_VERSION, Judgement, RunLogs
 from comfywatchman.governance.trial.outcome import StartOutcome
 from comfywatchman.governance.trial.run import start_comfyui

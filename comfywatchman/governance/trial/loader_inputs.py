@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from comfywatchman.base.files import read_state
+from comfywatchman.base.state.state_file import read_state
 from comfywatchman.comfyui.loaders.table import LoaderInput
 from comfywatchman.comfyui.references.observed import ObservedLoaders
 from comfywatchman.governance.store.layout import GovLayout

@@ -1,4 +1,4 @@
-"""The outcome of one start of ComfyUI."""
+"""The outcome of one start of ComfyUI: exit code, imported packs, failed imports, node classes, minimal prompt."""
 
 from __future__ import annotations
 

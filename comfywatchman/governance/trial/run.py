@@ -176,9 +176,10 @@ def _read_import_results(child: ChildProcess) -> tuple[dict[str, str], frozenset
         text = tail.decode("utf-8", "replace")
         results = parse_import_times(text)
         if results is not None:
-            failed, imported = results
+            # A pack whose prestartup script failed is imported, but it is not what its author tested.
+            failed = results.failed | results.failed_prestartup
             reasons = parse_failure_reasons(text, failed)
-            return {name: clean_line(reason) for name, reason in reasons.items()}, imported
+            return {name: clean_line(reason) for name, reason in reasons.items()}, results.imported - failed
     return {}, frozenset()
 
 

@@ -8,9 +8,15 @@ from typing import Any, Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpSession
+from comfywatchman.base.text import shorten_text
 from comfywatchman.comfyui.server.api import MAX_OBJECT_INFO_BYTES
 from comfywatchman.comfyui.server.model_folders import fetch_model_folders
-from comfywatchman.comfyui.server.object_info import LiveNodes, find_widget_indexes, read_object_info
+from comfywatchman.comfyui.server.object_info import (
+    LiveNodes,
+    find_malformed_entry,
+    find_widget_indexes,
+    read_object_info,
+)
 from comfywatchman.governance.trial.model_inputs import find_model_inputs
 from comfywatchman.governance.trial.outcome import CUSTOM_NODES_PREFIX
 from comfywatchman.governance.trial.scratch import ModelMarkers, find_known_folders, find_pack_directories
@@ -52,6 +58,10 @@ def query_nodes(url: str, markers: ModelMarkers | None) -> ServerNodes:
             # Before `/object_info`: packs may have registered folders that have no markers yet.
             markers.add(folders)
         payload = session.get_json(f"{url}/object_info")
+    malformed = find_malformed_entry(payload)
+    if malformed is not None:
+        name = shorten_text(malformed)
+        raise Failure("http-body", f"{url}/object_info does not describe the node class {name} as ComfyUI does.")
     nodes = read_object_info(payload, {}, version=None)
     if not nodes.packs:
         raise Failure("http-body", f"{url}/object_info lists no node classes.")

@@ -1,4 +1,4 @@
-"""The inputs of a trial."""
+"""The inputs of a trial: the node, interpreters, folders, time limits, arguments and variables."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.process import ProcessResult, run_with_timeout
 from comfywatchman.governance.store.records import InstalledPackage
 from comfywatchman.governance.store.settings import LinkMode, NetworkTable
+from comfywatchman.governance.uv.find_links import build_link_variables, list_link_options
 
 SEEDS: Final = frozenset({"pip", "setuptools", "wheel"})
 """Packages that every candidate has, so that installers of nodes work; they are not governed."""
@@ -27,6 +28,7 @@ SEEDS: Final = frozenset({"pip", "setuptools", "wheel"})
 _LOCK_SECONDS: Final = 900.0
 _SYNC_SECONDS: Final = 7200.0
 _QUERY_SECONDS: Final = 120.0
+_SUMMARY_LINES: Final = 5
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -47,6 +49,12 @@ class UvResult:
         """Whether the call succeeded."""
         return self.status == 0
 
+    @property
+    def error_summary(self) -> str:
+        """The first lines of the error output as one text, for messages."""
+        lines = [line.strip() for line in self.errors.splitlines() if line.strip()]
+        return " ".join(lines[:_SUMMARY_LINES]) or "uv printed nothing"
+
 
 class _PipListEntry(msgspec.Struct, frozen=True):
     name: str
@@ -63,6 +71,7 @@ class Uv:
         options: The root's `[network]` table.
         lock_descriptor: The descriptor of the root's lock, which a call inherits; None outside a lock.
         progress: Called with a text when a call that takes long begins.
+        dies_with_us: Whether uv is killed when this process is, so that it writes nothing behind a later run.
     """
 
     path: Path
@@ -70,6 +79,7 @@ class Uv:
     options: NetworkTable
     lock_descriptor: int | None = None
     progress: Callable[[str], None] = ignore_progress
+    dies_with_us: bool = False
 
     @cached_property
     def version(self) -> str:
@@ -113,11 +123,20 @@ class Uv:
         variables = {"UV_PROJECT_ENVIRONMENT": str(environment)}
         return self._run(argv, timeout_seconds=_SYNC_SECONDS, folder=project, variables=variables)
 
-    def make_environment(self, folder: Path, *, python: Path, seed: bool) -> UvResult:
-        """Create an environment; with `seed`, pip, setuptools and wheel are installed from the index."""
+    def make_environment(self, folder: Path, *, python: Path, seed: bool, is_relocatable: bool = False) -> UvResult:
+        """Create an environment.
+
+        Args:
+            folder: Its folder.
+            python: The interpreter, an absolute path.
+            seed: Whether pip, setuptools and wheel are installed from the index.
+            is_relocatable: Whether its folder may be renamed: scripts then find their interpreter beside them.
+        """
         argv = ["venv", "--no-project", *self._index_options(), "--python", str(python)]
         if seed:
             argv.append("--seed")
+        if is_relocatable:
+            argv.append("--relocatable")
         return self._run([*argv, str(folder)], timeout_seconds=_LOCK_SECONDS)
 
     def install(
@@ -146,6 +165,92 @@ class Uv:
         if constraints is not None:
             argv += ["--constraint", str(constraints)]
         return self._run([*argv, "--", *lines], timeout_seconds=timeout_seconds, folder=project)
+
+    def find_python(self, version: str) -> UvResult:
+        """Find an interpreter of this machine by its version; the output is its path."""
+        argv = ["python", "find", "--no-project", "--system", version]
+        return self._run(argv, timeout_seconds=_QUERY_SECONDS)
+
+    def install_pins(
+        self, environment: Path, requirements: Path, *, require_hashes: bool, link_mode: LinkMode
+    ) -> UvResult:
+        """Install exactly the packages of a requirements file, without their dependencies.
+
+        Args:
+            environment: The environment's folder.
+            requirements: The file; each line pins one package.
+            require_hashes: Whether every file must have one of the hashes in its line.
+            link_mode: How files come from the cache.
+        """
+        self.progress("Installing packages")
+        argv = ["pip", "install", "--no-deps", *self._index_options(), "--link-mode", link_mode]
+        argv += ["--python", str(_interpreter_path(environment))]
+        if require_hashes:
+            argv.append("--require-hashes")
+        argv += ["--requirement", str(requirements)]
+        return self._run(argv, timeout_seconds=_SYNC_SECONDS, folder=requirements.parent)
+
+    def install_requirements(
+        self,
+        environment: Path,
+        requirements: Sequence[Path],
+        *,
+        link_mode: LinkMode,
+        torch_backend: str | None = None,
+        overrides: Path | None = None,
+    ) -> UvResult:
+        """Install the packages of requirements files with their dependencies.
+
+        Args:
+            environment: The environment's folder.
+            requirements: The files.
+            link_mode: How files come from the cache.
+            torch_backend: The builds of torch (`cpu`, `cu128`, `auto`); None for those of the index.
+            overrides: A requirements file whose lines replace those of any package.
+        """
+        argv = ["pip", "install", *self._index_options(), "--link-mode", link_mode]
+        argv += ["--python", str(_interpreter_path(environment)), *_list_torch_options(torch_backend, overrides)]
+        for path in requirements:
+            argv += ["--requirement", str(path)]
+        return self._run(argv, timeout_seconds=_SYNC_SECONDS, folder=requirements[0].parent)
+
+    def resolve_files(
+        self,
+        requirements: Sequence[Path],
+        *,
+        python: Path,
+        torch_backend: str | None = None,
+        overrides: Path | None = None,
+        only_named: bool = False,
+    ) -> UvResult:
+        """Resolve requirements files; the output is a pylock.toml with the address, hash and size of each file.
+
+        Args:
+            requirements: The files.
+            python: The interpreter, an absolute path.
+            torch_backend: The builds of torch (`cpu`, `cu128`, `auto`); None for those of the index.
+            overrides: A requirements file whose lines replace those of any package.
+            only_named: Leave out the dependencies of the named packages.
+        """
+        argv = ["pip", "compile", "--format", "pylock.toml", "--no-header", "--no-annotate", "--quiet"]
+        if only_named:
+            argv.append("--no-deps")
+        argv += [*self._index_options(), "--python", str(python), *_list_torch_options(torch_backend, overrides)]
+        argv += [str(path) for path in requirements]
+        return self._run(argv, timeout_seconds=_LOCK_SECONDS, folder=requirements[0].parent)
+
+    def compile_hashes(self, requirements: Path, *, python: Path) -> UvResult:
+        """Look up the files that the index has for exact pins; the output is a requirements file with their hashes.
+
+        Args:
+            requirements: A file of pins, `name==1.0` on each line.
+            python: The interpreter whose platform counts, an absolute path.
+        """
+        return self._compile(requirements, python, "--no-deps", "--generate-hashes")
+
+    def pin(self, requirements: Path, *, python: Path) -> UvResult:
+        """Resolve a requirements file to exact versions; the output has them with the hashes of their files."""
+        return self._compile(requirements, python, "--generate-hashes")
 
     def packages(self, environment: Path) -> tuple[InstalledPackage, ...]:
         """Return the installed packages, sorted by normalised name; without pip, setuptools and wheel.
@@ -185,15 +290,18 @@ class Uv:
         """Remove packages from uv's cache, so that the next installation downloads them again."""
         return self._run(["cache", "clean", "--", *packages], timeout_seconds=_LOCK_SECONDS)
 
+    def _compile(self, requirements: Path, python: Path, *options: str) -> UvResult:
+        argv = ["pip", "compile", *options, "--no-header", "--no-annotate", "--quiet", *self._index_options()]
+        argv += ["--python", str(python), str(requirements)]
+        return self._run(argv, timeout_seconds=_LOCK_SECONDS, folder=requirements.parent)
+
     def _index_options(self) -> list[str]:
         argv = []
         if self.options.offline:
             argv.append("--offline")
         if self.options.no_index:
             argv.append("--no-index")
-        for location in self.options.find_links:
-            argv += ["--find-links", location]
-        return argv
+        return argv + list_link_options(self.options.find_links)
 
     def _run_checked(self, argv: Sequence[str]) -> str:
         result = self._run(argv, timeout_seconds=_QUERY_SECONDS)
@@ -218,6 +326,7 @@ class Uv:
         extra = {**self.network, "UV_NO_WRAP": "1", "UV_PYTHON_DOWNLOADS": "never", **(variables or {})}
         if self.options.cache_dir:
             extra["UV_CACHE_DIR"] = self.options.cache_dir
+        extra |= build_link_variables(self.options.find_links)
         if self.options.index_url:
             # As a variable: arguments are visible to every user of the machine.
             extra["UV_DEFAULT_INDEX"] = self.options.index_url
@@ -227,6 +336,7 @@ class Uv:
             extra_environment=extra,
             folder=folder,
             pass_on=() if self.lock_descriptor is None else (self.lock_descriptor,),
+            dies_with_us=self.dies_with_us,
         )
         return _to_result(result)
 
@@ -252,6 +362,15 @@ def find_uv() -> Path:
                 hint="Install it: python -m pip install uv.",
             ) from error
         return Path(on_path)
+
+
+def _list_torch_options(torch_backend: str | None, overrides: Path | None) -> list[str]:
+    argv = []
+    if torch_backend is not None:
+        argv += ["--torch-backend", torch_backend]
+    if overrides is not None:
+        argv += ["--overrides", str(overrides)]
+    return argv
 
 
 def _to_result(result: ProcessResult) -> UvResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
@@ -50,3 +51,11 @@ def is_root(edge: RequirementEdge) -> bool:
 def is_from_package(edge: RequirementEdge) -> bool:
     """Return whether an installed package requires it."""
     return edge.source != PIN and not is_root(edge)
+
+
+def build_marker_environment(python_version: str) -> dict[str, str]:
+    """Return the values of environment markers for an interpreter of this machine, by its version (`3.11.7`)."""
+    markers = {name: str(value) for name, value in default_environment().items()}
+    markers["python_full_version"] = python_version
+    markers["python_version"] = ".".join(python_version.split(".")[:2])
+    return markers

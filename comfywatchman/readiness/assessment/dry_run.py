@@ -15,6 +15,7 @@ from comfywatchman.base.clock import SystemClock
 from comfywatchman.base.files import printable_path
 from comfywatchman.base.settings import Settings
 from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.install.reachability import Obstacle
 from comfywatchman.comfyui.references.observed import NOTHING_OBSERVED, ObservedLoaders
 from comfywatchman.readiness.assessment.host_snapshot import HostSnapshot, inspect_host
 from comfywatchman.readiness.assessment.reader import JSON_SUFFIXES, MEDIA_SUFFIXES, WorkflowReader
@@ -26,6 +27,7 @@ from comfywatchman.readiness.verdicts.compose import compose_verdict, describe_s
 from comfywatchman.readiness.verdicts.input_files import resolve_input_folders
 from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict, judge_workflow
 from comfywatchman.readiness.workflow_facts import WorkflowFacts
+from comfywatchman.readiness.workflows.availability import explain_unread_file
 from comfywatchman.readiness.workflows.discovery import WatchedRoot, list_workflows
 
 
@@ -47,6 +49,13 @@ class ScannedWorkflow(NamedTuple):
     missing_inputs: tuple[MissingInput, ...]
 
 
+class UnreadPath(NamedTuple):
+    """A workflow file or a folder that could not be read: its printable path, and why."""
+
+    path: str
+    obstacle: Obstacle
+
+
 @dataclass(frozen=True, slots=True)
 class DryRunResult:
     """Result of a dry run.
@@ -55,11 +64,13 @@ class DryRunResult:
         host: The host that the workflows were judged against.
         workflows: The judged workflows, in path order.
         problems: Files and folders that could not be read, as text.
+        unread: Files and folders that could not be read.
     """
 
     host: HostSnapshot
     workflows: tuple[ScannedWorkflow, ...]
     problems: tuple[str, ...]
+    unread: tuple[UnreadPath, ...] = ()
 
 
 def scan_files(
@@ -68,6 +79,7 @@ def scan_files(
     installation: Installation,
     settings: Settings,
     layout: ReadinessLayout,
+    is_sample: bool = False,
     environment_checks: EnvironmentChecks | None = None,
     observed_loaders: ObservedLoaders = NOTHING_OBSERVED,
     production: Path | None = None,
@@ -79,7 +91,7 @@ def scan_files(
         layout=layout,
         installation=installation,
         roots=tuple(WatchedRoot(path.absolute(), "cli") for path in paths),
-        sample=False,
+        sample=is_sample,
         clock=SystemClock(),
         log=logging.getLogger("comfywatchman.look"),
         may_write=False,
@@ -101,6 +113,7 @@ def _judge_files(cycle: CycleContext, host: HostSnapshot) -> DryRunResult:
     listing = list_workflows(request.roots, suffixes=JSON_SUFFIXES | MEDIA_SUFFIXES)
     folders = resolve_input_folders(request.installation, required=request.settings.workflows.require_inputs)
     workflows: list[ScannedWorkflow] = []
+    unread = [UnreadPath(printable_path(gap.path), gap.obstacle) for gap in listing.gaps if gap.is_certain]
     problems = [f"{path}: {reason}" for path, reason in listing.problems]
     problems += [describe_start_problem(problem) for problem in host.start_problems]
     for file in reader.exclude_plain_media(listing.files, known=()):
@@ -110,8 +123,10 @@ def _judge_files(cycle: CycleContext, host: HostSnapshot) -> DryRunResult:
             facts = reader.facts(sha256, file.path)
         if sha256 is None or facts is None:
             problems.append(reader.describe_failure(printable_path(file.path)))
+            obstacle = explain_unread_file(file.path, reader.failures.get(file.path))
+            unread.append(UnreadPath(printable_path(file.path), obstacle))
             continue
-        verdict = judge_workflow(facts, host.inventory, host.judge_node, host.choices, host.rules)
+        verdict = judge_workflow(facts, host.inventory, host.judge_node, host.choices, host.load_rules())
         missing = folders.find_missing(verdict.inputs)
         final = compose_verdict(
             verdict, missing, start_problems=host.start_problems, is_server_running=host.comfyui_running
@@ -119,4 +134,4 @@ def _judge_files(cycle: CycleContext, host: HostSnapshot) -> DryRunResult:
         verdict = msgspec.structs.replace(verdict, status=final.status, problems=final.problems)
         workflows.append(ScannedWorkflow(file.path, sha256, facts, verdict, missing))
     all_problems = (*cycle.problems, *host.problems, *host.providers.problems, *folders.problems, *problems)
-    return DryRunResult(host, tuple(workflows), all_problems)
+    return DryRunResult(host, tuple(workflows), all_problems, tuple(unread))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from comfywatchman.base.failpoints import failpoint
@@ -55,7 +56,7 @@ class HostSnapshot:
         table: Knowledge of loaders, including that of installed packs and of a running server.
         judge_node: Judges one node class against its packs and its ComfyUI.
         choices: Values that a running server offers for an input.
-        rules: Validation rules of a running server.
+        load_rules: Returns the rules by which ComfyUI validates a prompt, read at the first call.
         packs: Its custom node packs.
         models: Index of model facts.
         fingerprint: Changes with everything that a verdict depends on.
@@ -72,7 +73,7 @@ class HostSnapshot:
     table: LoaderTable
     judge_node: NodeJudge
     choices: Choices
-    rules: ValidationRules
+    load_rules: Callable[[], ValidationRules]
     packs: tuple[NodePack, ...]
     models: ModelIndex
     fingerprint: str
@@ -143,7 +144,7 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
             "governed" if node_facts.governed else "",
         ),
         choices=server.choices,
-        rules=build_validation_rules(server, nodes),
+        load_rules=cache(lambda: build_validation_rules(server, nodes)),
         comfyui_version=server.version or request.installation.version,
         comfyui_running=server.nodes is not None,
         ignored_server=server.ignored,
@@ -204,6 +205,8 @@ def _collect_node_facts(
         server.packs,
         governed=request.environment_checks is not None,
         unlisted=start_blockers[0].location if start_blockers else "",
+        hidden_packs=nodes.find_unread_packs(is_hidden=True),
+        partly_read_packs=nodes.find_unread_packs(is_hidden=False),
     )
 
 
@@ -223,8 +226,10 @@ def write_caches(cycle: CycleContext, host: HostSnapshot) -> int:
     """
     request = cycle.request
     layout = request.layout
-    write_pack_cache(layout.pack_cache, host.packs)
-    write_model_cache(layout.model_cache, host.inventory, host.models)
+    with cycle.skip_newer_files():
+        write_pack_cache(layout.pack_cache, cycle.comfyui, host.packs)
+    with cycle.skip_newer_files():
+        write_model_cache(layout.model_cache, cycle.comfyui, host.inventory, host.models)
     budget = request.settings.models.hash_budget_seconds
     if budget <= 0:
         return 0
@@ -234,7 +239,8 @@ def write_caches(cycle: CycleContext, host: HostSnapshot) -> int:
     if result.skipped:
         cycle.add_problem(_describe_skipped(result.skipped))
     if result.hashed:
-        write_model_cache(layout.model_cache, host.inventory, host.models)
+        with cycle.skip_newer_files():
+            write_model_cache(layout.model_cache, cycle.comfyui, host.inventory, host.models)
     return result.hashed
 
 
@@ -245,13 +251,17 @@ def _describe_skipped(skipped: Sequence[str]) -> str:
 
 
 def _build_loader_table(nodes: SourceNodes, observed: ObservedLoaders, server: ServerSnapshot) -> LoaderTable:
-    """Combine the knowledge of loaders: trials override the built-in table and sources, a server overrides all."""
+    """Combine the knowledge of loaders: sources correct the built-in table, trials override both, a server all."""
     tiny_vaes = nodes.core.tiny_vaes if nodes.core is not None else None
-    shipped = load_builtin_table().merge(nodes.loader_inputs, file_inputs=nodes.file_inputs, tiny_vaes=tiny_vaes)
+    shipped = load_builtin_table().correct(nodes.loader_inputs, nodes.input_names)
+    shipped = shipped.merge((), file_inputs=nodes.file_inputs, tiny_vaes=tiny_vaes)
     table = observed.extend_table(shipped)
-    if server.nodes is None:
+    live = server.nodes
+    if live is None:
         return table
-    return table.merge(server.nodes.loader_inputs, override=True, file_inputs=server.nodes.file_inputs)
+    names = {class_type: [one.name for one in signature.inputs] for class_type, signature in live.signatures.items()}
+    table = table.correct((), names)
+    return table.merge(live.loader_inputs, override=True, file_inputs=live.file_inputs)
 
 
 def _find_target_folders(folders: ModelFolders, installation: Installation) -> dict[str, str]:

@@ -6,11 +6,18 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from comfywatchman.comfyui.references.reference import Reference
 from comfywatchman.readiness.database import Database, TableStore, to_signed, to_unsigned
 from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict
 from comfywatchman.readiness.workflow_facts import READER_VERSION, WorkflowFacts
 
 Signature = tuple[int, int, int, int]
+
+
+class _StoredReferences(msgspec.Struct, frozen=True):
+    """The part of stored facts that names models: the rest is not even decoded."""
+
+    references: tuple[Reference, ...] = ()
 
 
 class WorkflowIndex(TableStore):
@@ -27,6 +34,17 @@ class WorkflowIndex(TableStore):
         """Return the stored facts (encoded) for one knowledge key, by content key."""
         # Decoding is left to the caller: most cycles need the facts of no workflow, since its verdict is stored.
         return dict(self.read("SELECT sha256, facts FROM workflow_facts WHERE knowledge = ?", (knowledge,)))
+
+    def references(self) -> dict[str, tuple[Reference, ...]]:
+        """Return the model references of all stored workflows by content key, without damaged rows."""
+        references = {}
+        decoder = msgspec.json.Decoder(_StoredReferences)
+        for sha256, encoded in self.read("SELECT sha256, facts FROM workflow_facts", ()):
+            try:
+                references[sha256] = decoder.decode(encoded).references
+            except msgspec.MsgspecError:
+                continue
+        return references
 
     def verdicts(self, context: str) -> dict[str, WorkflowVerdict]:
         """Return the stored verdicts for one state of the host, by content key, without damaged rows."""

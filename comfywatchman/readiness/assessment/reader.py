@@ -12,6 +12,7 @@ from typing import Final
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import open_regular, printable_path, read_regular
 from comfywatchman.comfyui.loaders.table import LoaderTable
+from comfywatchman.comfyui.workflow.budget import ReadingBudget
 from comfywatchman.comfyui.workflow.embedded.extract import SUFFIXES, extract_workflow
 from comfywatchman.readiness.assessment.index import Signature, WorkflowIndex, decode_facts
 from comfywatchman.readiness.workflow_facts import (
@@ -21,11 +22,16 @@ from comfywatchman.readiness.workflow_facts import (
     read_workflow_facts,
 )
 from comfywatchman.readiness.workflows.discovery import WorkflowFile
+from comfywatchman.readiness.workflows.intake_log import get_size
 
 JSON_SUFFIXES: Final = frozenset({".json"})
 MEDIA_SUFFIXES: Final = SUFFIXES
-_INVALID_CONTENT_CODES: Final = frozenset({"file-too-large", "workflow-embedded-invalid"})
+_INVALID_CONTENT_CODES: Final = frozenset({"file-too-large", "workflow-embedded-invalid", "workflow-too-large"})
 """Codes of files that can be opened but contain no readable workflow."""
+
+_END_BYTES: Final = 1 << 20
+_MAX_HASHED_BYTES: Final = 256 << 20
+"""Size up to which a file that is too large to be read is hashed whole; of a larger one, only the ends are."""
 
 
 def build_content_key(path: str, sha256: str) -> str:
@@ -45,12 +51,14 @@ class _MediaContent:
         container: The kind of file.
         text: The workflow, or the API prompt when there is only that; None when it has neither.
         failure: Why the file cannot be read.
+        budget: What is left of the cost of reading the file.
     """
 
     signature: Signature | None
     container: str = ""
     text: bytes | None = None
     failure: Failure | None = None
+    budget: ReadingBudget | None = None
 
 
 @dataclass(slots=True)
@@ -136,9 +144,12 @@ class WorkflowReader:
         # A damaged row must not count as stored, or `hash_file` would not parse the file again.
         self._stored.pop(key, None)
         self._hashes.pop(path, None)
-        if self.hash_file(path) != sha256:
-            return None
-        return self._new_facts.get(key)
+        new_sha256 = self.hash_file(path)
+        if new_sha256 is not None and new_sha256 != sha256 and self._hash_ends(path) == sha256:
+            # It was too large when it was acknowledged, and the limit has been raised since.
+            self._new_facts[key] = self._new_facts[build_content_key(path, new_sha256)]
+            return self._new_facts[key]
+        return self._new_facts.get(key) if new_sha256 == sha256 else None
 
     def save(self) -> None:
         """Store new facts in the index, in one transaction for each kind."""
@@ -167,14 +178,16 @@ class WorkflowReader:
     def _open_media(self, path: str) -> _MediaContent:
         self.read += 1
         signature = _read_signature(path)
+        budget = ReadingBudget()
         try:
-            embedded = extract_workflow(Path(path))
+            embedded = extract_workflow(Path(path), budget)
         except Failure as failure:
             return _MediaContent(signature, failure=failure)
         if embedded is None:
             return _MediaContent(signature)
         # Most media files have both; the API prompt lacks what is muted.
-        return _MediaContent(signature, embedded.container, embedded.workflow or embedded.prompt or None)
+        text = embedded.workflow or embedded.prompt or None
+        return _MediaContent(signature, embedded.container, text, budget=budget)
 
     def _hash_media(self, path: str, media: _MediaContent) -> str | None:
         """Return the SHA-256 of a media file and keep its facts; None when it cannot be opened or has no workflow."""
@@ -186,7 +199,7 @@ class WorkflowReader:
         sha256 = self._hash_whole_file(path)
         # Otherwise the workflow is that of an older content; the next look at the file reads both.
         if sha256 is not None and media.text is not None and _read_signature(path) == media.signature:
-            self._keep_facts(path, sha256, media.text, container=media.container)
+            self._keep_facts(path, sha256, media.text, container=media.container, budget=media.budget)
         return sha256
 
     def _hash_unparsed(self, path: str, failure: Failure) -> str | None:
@@ -194,13 +207,25 @@ class WorkflowReader:
         if failure.code not in _INVALID_CONTENT_CODES:
             self.failures[path] = failure
             return None
-        sha256 = self._hash_whole_file(path)
+        is_huge = failure.code == "file-too-large" and get_size(Path(path)) > _MAX_HASHED_BYTES
+        sha256 = self._hash_ends(path) if is_huge else self._hash_whole_file(path)
         if sha256 is not None:
             container = _get_suffix(path).lstrip(".") if _is_media(path) else "json"
             if failure.code == "file-too-large":
                 failure = Failure(failure.code, f"The file is larger than {self.max_bytes >> 20} MiB.")
             self._new_facts[build_content_key(path, sha256)] = build_failed_facts(container, failure)
         return sha256
+
+    def _hash_ends(self, path: str) -> str | None:
+        """Return a hash of the size, the beginning and the end of a file that is too large to be read."""
+        try:
+            with open_regular(Path(path)) as descriptor:
+                size = os.fstat(descriptor).st_size
+                ends = os.pread(descriptor, _END_BYTES, 0), os.pread(descriptor, _END_BYTES, max(0, size - _END_BYTES))
+        except Failure as failure:
+            self.failures[path] = failure
+            return None
+        return hashlib.sha256(b"%d\0%b%b" % (size, *ends)).hexdigest()
 
     def _hash_whole_file(self, path: str) -> str | None:
         try:
@@ -210,10 +235,12 @@ class WorkflowReader:
             self.failures[path] = failure
             return None
 
-    def _keep_facts(self, path: str, sha256: str, content: bytes, *, container: str) -> None:
+    def _keep_facts(
+        self, path: str, sha256: str, content: bytes, *, container: str, budget: ReadingBudget | None = None
+    ) -> None:
         key = build_content_key(path, sha256)
         if key not in self._stored and key not in self._new_facts:
-            self._new_facts[key] = read_workflow_facts(content, container=container, table=self.table)
+            self._new_facts[key] = read_workflow_facts(content, container=container, table=self.table, budget=budget)
 
 
 def _read_signature(path: str) -> Signature | None:

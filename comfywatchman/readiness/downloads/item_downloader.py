@@ -53,6 +53,7 @@ class DownloadContext:
 
     Attributes:
         home: Holds the queue and the locks.
+        comfyui: Id of the ComfyUI that gets the models.
         settings: The effective settings.
         folders: The model folders of this ComfyUI.
         clock: The clock.
@@ -63,6 +64,7 @@ class DownloadContext:
     """
 
     home: Home
+    comfyui: str
     settings: Settings
     folders: ModelFolders
     clock: Clock
@@ -94,6 +96,7 @@ class ItemDownloader:
         self._connections = connections
         self._rules = context.rules
         self._check = build_file_check(allow_pickle=section.allow_pickle)
+        self._fetched: dict[str, ModelFile] = {}
         self._bandwidth = Bandwidth(section.max_mib_per_second * _MIB, context.clock.monotonic)
         self._disk_reservation = DiskReservation(int(section.keep_free_gb * _GIB))
 
@@ -136,14 +139,23 @@ class ItemDownloader:
             open_folder(target) as folder,
         ):
             request = DownloadRequest(target.name, item.url, item.size, item.sha256)
-            source = None
-            if item.sha256 is not None and item.sha256 in self._rules.local_copies:
-                source = context.local_models.get(item.sha256)
+            source = self._find_same_bytes(item.sha256)
             if source is not None and find_existing_file(request, folder, may_go_on=self._may_continue) is None:
                 method = context.settings.downloads.link
                 if link_file(source, folder, target.name, method=method, check=self._check):
                     return _build_linked_outcome(item, target, source)
-            return self._download(item, target, request, folder)
+            outcome = self._download(item, target, request, folder)
+            if item.sha256 is not None:
+                self._fetched[item.sha256] = _describe_file(item, target, folder)
+            return outcome
+
+    def _find_same_bytes(self, sha256: str | None) -> ModelFile | None:
+        """Return a file of this host with a hash, also one that this run fetched under another name."""
+        if sha256 is None:
+            return None
+        if sha256 in self._rules.local_copies:
+            return self._context.local_models.get(sha256)
+        return self._fetched.get(sha256)
 
     def _download(self, item: PlanItem, target: Target, request: DownloadRequest, folder: int) -> DownloadOutcome:
         context = self._context
@@ -173,6 +185,23 @@ class ItemDownloader:
 
     def _may_continue(self) -> bool:
         return not self._context.stop.is_set()
+
+
+def _describe_file(item: PlanItem, target: Target, folder: int) -> ModelFile:
+    """Return a file that was just fetched and verified, as the inventory would list it."""
+    status = os.stat(target.name, dir_fd=folder)
+    return ModelFile(
+        folder=item.folder or "",
+        name="/".join((*target.below, target.name)),
+        path=str(target.path),
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        device=status.st_dev,
+        inode=status.st_ino,
+        format="",
+        problem=None,
+        problem_code=None,
+    )
 
 
 def _build_linked_outcome(item: PlanItem, target: Target, source: ModelFile) -> DownloadOutcome:

@@ -59,7 +59,7 @@ def _refuse_pickle(name: str) -> Failure:
     return Failure(
         "download-pickle-refused",
         f"{name} can run code when it is opened, and such files are not allowed.",
-        hint="Look for a safetensors file of it; else set [downloads] allow_pickle, if you trust its author.",
+        hint="Look for a safetensors file of the same model, or set [downloads] allow_pickle if you trust its author.",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -13,6 +13,7 @@ import msgspec
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
 from comfywatchman.comfyui.install.folders import ModelFolders
+from comfywatchman.comfyui.install.identity import ComfyUIIdentity
 from comfywatchman.readiness.downloads.target import decide_target
 from comfywatchman.readiness.search.results import NO_HUB_IDS, HubIds, SearchResult, SearchStatus
 from comfywatchman.sources.download.redirects import HostPolicy, reason_to_refuse_start
@@ -87,8 +88,9 @@ class DownloadPlan(msgspec.Struct, frozen=True):
         items: Models to download, sorted by folder and name, blocked ones included.
         total_bytes: Total size of the downloads, as far as sizes are known.
         disks: The disks that would be written to.
-        to_choose: Missing models with several candidates: `comfywatchman resolve --choose` decides.
+        to_choose: Missing models with candidates that can be chosen: `comfywatchman resolve --choose` decides.
         schema_version: 1.
+        comfyui: The ComfyUI whose missing models it lists; null in plans of older versions.
     """
 
     cycle: str
@@ -98,6 +100,7 @@ class DownloadPlan(msgspec.Struct, frozen=True):
     disks: tuple[PlanDisk, ...] = ()
     to_choose: tuple[str, ...] = ()
     schema_version: Literal[1] = 1
+    comfyui: ComfyUIIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,14 @@ class PlanRules:
     find_disk: Callable[[Path], tuple[str, int]]
 
 
-def build_plan(results: Iterable[SearchResult], rules: PlanRules, *, cycle: str, made_at: str) -> DownloadPlan:
+def build_plan(
+    results: Iterable[SearchResult],
+    rules: PlanRules,
+    *,
+    cycle: str,
+    made_at: str,
+    comfyui: ComfyUIIdentity | None = None,
+) -> DownloadPlan:
     """Return the plan for search results.
 
     Args:
@@ -127,6 +137,7 @@ def build_plan(results: Iterable[SearchResult], rules: PlanRules, *, cycle: str,
         rules: The rules to check items against.
         cycle: Id of the cycle.
         made_at: Present time, as state files write it.
+        comfyui: The watched ComfyUI.
     """
     by_id: dict[str, PlanItem] = {}
     to_choose = set()
@@ -134,7 +145,7 @@ def build_plan(results: Iterable[SearchResult], rules: PlanRules, *, cycle: str,
         item = build_item(result, rules)
         if item is not None:
             by_id[item.id] = item
-        elif result.status is SearchStatus.UNCERTAIN and result.candidates:
+        elif result.status is SearchStatus.UNCERTAIN and result.has_choice:
             to_choose.add(result.filename)
     items = sorted(by_id.values(), key=lambda item: (item.folder or "", item.filename))
     return DownloadPlan(
@@ -144,6 +155,7 @@ def build_plan(results: Iterable[SearchResult], rules: PlanRules, *, cycle: str,
         total_bytes=sum(item.likely_bytes for item in items if needs_download(item)),
         disks=_sum_disks(items, rules),
         to_choose=tuple(sorted(to_choose)),
+        comfyui=comfyui,
     )
 
 
@@ -167,6 +179,7 @@ def build_item(result: SearchResult, rules: PlanRules) -> PlanItem | None:
         sha256=result.sha256,
         source=result.source,
         ids=result.ids,
+        licence=proof.details.licence if proof is not None else None,
         base_model=result.base_model,
         about_bytes=about_bytes,
     )
@@ -203,24 +216,9 @@ def reason_not_automatic(item: PlanItem) -> str | None:
     return None
 
 
-def select_items(plan: DownloadPlan, names: Sequence[str]) -> tuple[PlanItem, ...]:
-    """Return the items of a plan with the given names, with or without folder.
-
-    Raises:
-        Failure: `download-plan-invalid` for a name that is not in the plan.
-    """
-    selected: dict[str, PlanItem] = {}
-    for name in names:
-        matching = [item for item in plan.items if name in _list_names(item)]
-        if not matching:
-            raise Failure(
-                "download-plan-invalid",
-                f"{printable_path(name)} is not in the plan of {plan.made_at}.",
-                hint="comfywatchman download --list shows its items; a cycle or `comfywatchman resolve` finds more.",
-            )
-        for item in matching:
-            selected[item.id] = item
-    return tuple(selected.values())
+def match_items(plan: DownloadPlan, name: str) -> tuple[PlanItem, ...]:
+    """Return the items of a plan with a name: whole, without its subfolders, or behind its model folder."""
+    return tuple(item for item in plan.items if name in _list_names(item))
 
 
 def needs_download(item: PlanItem) -> bool:
@@ -252,7 +250,7 @@ def _complete_file_name(filename: str, name_on_hub: str) -> str:
 
 def _list_names(item: PlanItem) -> set[str]:
     """Return the names by which a person may select an item."""
-    names = {item.filename, base_name(item.filename)}
+    names = {item.filename, base_name(item.filename), f"{item.folder}/{item.filename}"}
     if item.folder == "embeddings":
         names |= {name.removesuffix(extension(name)) for name in names}
     return names

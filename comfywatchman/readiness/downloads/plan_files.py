@@ -17,6 +17,7 @@ from comfywatchman.base.config import Home
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path, read_regular, to_json, write_if_changed
 from comfywatchman.base.text import format_size, pluralize
+from comfywatchman.comfyui.install.identity import ComfyUIIdentity
 from comfywatchman.readiness.downloads.plan import DownloadPlan, PlanItem, needs_download
 
 _MAX_PLANS: Final = 20
@@ -62,14 +63,23 @@ def read_plan(path: Path) -> DownloadPlan:
         ) from error
 
 
-def read_newest_plan(home: Home) -> DownloadPlan | None:
-    """Return the newest plan; None if there is none.
+def read_newest_plan(home: Home, comfyui: ComfyUIIdentity | None) -> DownloadPlan | None:
+    """Return the newest plan for a ComfyUI; None if there is none.
+
+    Args:
+        home: Where the plans are.
+        comfyui: The watched ComfyUI; plans for others, and of older versions, are passed over.
 
     Raises:
         Failure: As `read_plan`.
     """
-    paths = _list_newest_first(home)
-    return read_plan(paths[0]) if paths else None
+    if comfyui is None:
+        return None
+    for path in _list_newest_first(home):
+        plan = read_plan(path)
+        if comfyui.is_same(plan.comfyui):
+            return plan
+    return None
 
 
 def render_markdown(plan: DownloadPlan) -> str:

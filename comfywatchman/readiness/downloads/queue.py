@@ -6,14 +6,16 @@ import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
-from comfywatchman.base.clock import Clock, format_utc
+from comfywatchman.base.clock import Clock, format_utc, parse_utc
 from comfywatchman.base.config import Home
-from comfywatchman.base.files import CorruptFile, read_state, to_json, unwritable_failure, write_atomic
+from comfywatchman.base.files import unwritable_failure
+from comfywatchman.base.state.state_file import CorruptFile, read_state, write_state
 from comfywatchman.readiness.downloads.plan import PlanItem
 
 _MAX_ENDED: Final = 500
@@ -30,6 +32,12 @@ RETRYABLE_CODES: Final = frozenset(
     }
 )
 """Failures after which the same download may succeed later; all others need a person first."""
+
+_FINAL_CODES: Final = frozenset({"download-wrong-content", "download-gone"})
+"""Failures that the same bytes at the same address meet again; another hash or address is another item."""
+
+_PATIENCE_SECONDS: Final = 24 * 3600.0
+"""Time after which a cycle tries a download again that needs a person: terms, a key, an end of early access."""
 
 DownloadMethod = Literal["downloaded", "linked", "there"]
 
@@ -74,27 +82,51 @@ class QueueEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         added_at: UTC.
         ended_at: Time of its outcome, UTC; null before it has one.
         outcome: Null while it waits or is downloaded.
+        comfyui: Id of the ComfyUI that gets the model; null in entries of older versions, which are not resumed.
     """
 
     item: PlanItem
     added_at: str
     ended_at: str | None = None
     outcome: DownloadOutcome | None = None
+    comfyui: str | None = None
 
 
 class DownloadQueue(msgspec.Struct, frozen=True):
-    """`state/downloads.json`: entries by the id of their item."""
+    """`state/downloads.json`: entries by the id of their item and that of their ComfyUI."""
 
     entries: dict[str, QueueEntry] = {}
     schema_version: Literal[1] = 1
 
-    def unfinished(self) -> tuple[PlanItem, ...]:
-        """Return the items without an outcome, and those that failed in a way that may pass; the oldest first."""
+    def unfinished(self, comfyui: str | None) -> tuple[PlanItem, ...]:
+        """Return the items without an outcome, and those that failed in a way that may pass; the oldest first.
+
+        Args:
+            comfyui: Id of the watched ComfyUI; items of others are left out.
+        """
         waiting = [
-            entry for entry in self.entries.values() if entry.outcome is None or entry.outcome.code in RETRYABLE_CODES
+            entry
+            for entry in self.entries.values()
+            if entry.comfyui == comfyui and (entry.outcome is None or entry.outcome.code in RETRYABLE_CODES)
         ]
         waiting.sort(key=lambda entry: (entry.added_at, entry.item.id))
         return tuple(entry.item for entry in waiting)
+
+    def is_waiting_for_person(self, item_id: str, comfyui: str, now: datetime) -> bool:
+        """Return whether a cycle leaves an item alone, because its download failed in a way that does not pass.
+
+        Args:
+            item_id: The item.
+            comfyui: Id of the ComfyUI that gets the model.
+            now: The current time.
+        """
+        entry = self.entries.get(_build_key(item_id, comfyui))
+        if entry is None or entry.outcome is None or entry.outcome.code is None or entry.ended_at is None:
+            return False
+        if entry.outcome.code in RETRYABLE_CODES:
+            return False
+        age_seconds = (now - parse_utc(entry.ended_at)).total_seconds()
+        return entry.outcome.code in _FINAL_CODES or 0 <= age_seconds < _PATIENCE_SECONDS
 
 
 def queue_file(home: Home) -> Path:
@@ -110,19 +142,19 @@ def read_queue(path: Path) -> tuple[DownloadQueue, CorruptFile | None]:
     return DownloadQueue(), stored
 
 
-def add_items(path: Path, items: Iterable[PlanItem], *, clock: Clock) -> None:
-    """Add items to the queue; items that already have an outcome wait again.
+def add_items(path: Path, items: Iterable[PlanItem], comfyui: str, *, clock: Clock) -> None:
+    """Add items of a ComfyUI to the queue; items that already have an outcome wait again.
 
     Raises:
         Failure: `state-unwritable`.
     """
     now = format_utc(clock.now())
-    new_entries = {item.id: QueueEntry(item, now) for item in items}
+    new_entries = {_build_key(item.id, comfyui): QueueEntry(item, now, comfyui=comfyui) for item in items}
     _update_queue(path, lambda entries: entries | new_entries)
 
 
-def record_outcomes(path: Path, outcomes: Iterable[DownloadOutcome], *, clock: Clock) -> None:
-    """Record outcomes of items; items that were removed from the queue meanwhile stay removed.
+def record_outcomes(path: Path, outcomes: Iterable[DownloadOutcome], comfyui: str, *, clock: Clock) -> None:
+    """Record outcomes of items of a ComfyUI; items that were removed from the queue meanwhile stay removed.
 
     Raises:
         Failure: `state-unwritable`.
@@ -132,22 +164,28 @@ def record_outcomes(path: Path, outcomes: Iterable[DownloadOutcome], *, clock: C
 
     def set_outcomes(entries: dict[str, QueueEntry]) -> dict[str, QueueEntry]:
         for outcome in recorded:
-            entry = entries.get(outcome.id)
+            key = _build_key(outcome.id, comfyui)
+            entry = entries.get(key)
             if entry is not None:
-                entries[outcome.id] = msgspec.structs.replace(entry, ended_at=now, outcome=outcome)
+                entries[key] = msgspec.structs.replace(entry, ended_at=now, outcome=outcome)
         return entries
 
     _update_queue(path, set_outcomes)
 
 
-def remove_items(path: Path, ids: Iterable[str]) -> None:
-    """Remove items from the queue; their unfinished files stay until they are downloaded again or deleted by hand.
+def remove_items(path: Path, ids: Iterable[str], comfyui: str | None) -> None:
+    """Remove items of a ComfyUI; their unfinished files stay until they are downloaded again or deleted by hand.
 
     Raises:
         Failure: `state-unwritable`.
     """
-    removed = set(ids)
+    removed = {_build_key(item_id, comfyui) for item_id in ids}
     _update_queue(path, lambda entries: {key: entry for key, entry in entries.items() if key not in removed})
+
+
+def _build_key(item_id: str, comfyui: str | None) -> str:
+    # Two ComfyUIs that share a home may miss the same model.
+    return item_id if comfyui is None else f"{item_id}-{comfyui}"
 
 
 def _update_queue(path: Path, update: Callable[[dict[str, QueueEntry]], dict[str, QueueEntry]]) -> None:
@@ -156,7 +194,7 @@ def _update_queue(path: Path, update: Callable[[dict[str, QueueEntry]], dict[str
         queue, corrupt_file = read_queue(path)
         entries = _prune_entries(update(dict(queue.entries)))
         if entries != queue.entries or corrupt_file is not None:
-            write_atomic(path, to_json(DownloadQueue(entries)))
+            write_state(path, DownloadQueue(entries))
 
 
 def _prune_entries(entries: dict[str, QueueEntry]) -> dict[str, QueueEntry]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path, unwritable_failure
+from comfywatchman.base.filesystem import open_below
 from comfywatchman.comfyui.install.folders import DIFFUSERS, ModelFolders
 from comfywatchman.sources.file_names import MODEL_EXTENSIONS, extension, reason_invalid_model_name
 
@@ -70,7 +70,7 @@ def reason_to_refuse_name(filename: str, extensions: frozenset[str]) -> str | No
         return reason
     segments = filename.replace("\\", "/").split("/")
     if any(segment.startswith((".", "~")) for segment in segments):
-        return "the file or a folder of it would be hidden"
+        return "it contains a name that begins with a dot or ~"
     allowed = (extensions - {""}) or MODEL_EXTENSIONS
     suffix = extension(segments[-1])
     if suffix not in allowed:
@@ -88,14 +88,13 @@ def open_folder(target: Target) -> Iterator[int]:
     Raises:
         Failure: `download-name-unsafe` for a link below the directory, `state-unwritable`.
     """
-    path = target.directory
+    # Only errors of opening become a failure of the folder, not those of the caller's block.
+    stack = ExitStack()
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        for segment in target.below:
-            path /= segment
-            descriptor = _open_subfolder(descriptor, segment)
+        target.directory.mkdir(parents=True, exist_ok=True)
+        descriptor = stack.enter_context(open_below(target.directory, target.below, create=True))
     except OSError as error:
+        path = Path(error.filename)
         # What O_NOFOLLOW and O_DIRECTORY report for a link or a file.
         if error.errno in {errno.ELOOP, errno.ENOTDIR}:
             raise Failure(
@@ -104,20 +103,8 @@ def open_folder(target: Target) -> Iterator[int]:
                 hint="Name the linked folder in extra_model_paths.yaml, or make it a real folder.",
             ) from error
         raise unwritable_failure(path, error, verb="opened") from error
-    try:
+    with stack:
         yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _open_subfolder(descriptor: int, segment: str) -> int:
-    """Open a subfolder and close the descriptor of its parent."""
-    try:
-        with suppress(FileExistsError):
-            os.mkdir(segment, dir_fd=descriptor)
-        return os.open(segment, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unsafe_name(filename: str, reason: str) -> Failure:

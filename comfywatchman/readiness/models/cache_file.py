@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from comfywatchman.base.clock import format_utc
-from comfywatchman.base.files import printable_path, to_json, write_if_changed
+from comfywatchman.base.files import printable_path
+from comfywatchman.base.state.state_file import write_state
+from comfywatchman.comfyui.install.identity import ComfyUIIdentity
 from comfywatchman.readiness.models.index import FileHashes, ModelIndex
 from comfywatchman.readiness.models.inventory import FileKey, Inventory, ModelFile
 
@@ -48,36 +50,39 @@ class CachedModel(msgspec.Struct, frozen=True):
 
 
 class ModelCache(msgspec.Struct, frozen=True):
-    """The content of the file: models by canonical folder name, without empty folders."""
+    """The content of the file: models by canonical folder name, without empty folders, and the ComfyUI they are of."""
 
-    schema_version: int
+    schema_version: Literal[1]
     folders: dict[str, list[CachedModel]]
+    comfyui: ComfyUIIdentity
 
 
-def write_model_cache(path: Path, inventory: Inventory, index: ModelIndex) -> bool:
+def write_model_cache(path: Path, comfyui: ComfyUIIdentity, inventory: Inventory, index: ModelIndex) -> bool:
     """Write the cache when its content has changed; return whether it was written.
 
     When inventory, hashes and the file itself are unchanged since the last call, the content is not even built.
 
     Raises:
-        Failure: `state-unwritable`.
+        Failure: `state-newer`, `state-unwritable`.
     """
     # The identity of the file is part of the note because a person may edit or delete the file.
-    content_token = f"{SCHEMA_VERSION} {inventory.fingerprint} {index.hash_revision()}"
+    content_token = f"{SCHEMA_VERSION} {comfyui.id} {comfyui.root} {inventory.fingerprint} {index.hash_revision()}"
     if index.note(_NOTE) == f"{content_token} {_describe_identity(path)}":
         return False
-    written = write_if_changed(path, to_json(build_model_cache(inventory, index.hashes())))
+    written = write_state(path, build_model_cache(comfyui, inventory, index.hashes()))
     index.set_note(_NOTE, f"{content_token} {_describe_identity(path)}")
     return written
 
 
-def build_model_cache(inventory: Inventory, hashes: Mapping[FileKey, FileHashes]) -> ModelCache:
+def build_model_cache(
+    comfyui: ComfyUIIdentity, inventory: Inventory, hashes: Mapping[FileKey, FileHashes]
+) -> ModelCache:
     """Build the content of the cache."""
     folders: dict[str, list[CachedModel]] = {}
     for folder, models in inventory.folders.items():
         if models:
             folders[folder] = [_build_cached_model(model, hashes.get(model.key)) for model in models.values()]
-    return ModelCache(SCHEMA_VERSION, folders)
+    return ModelCache(SCHEMA_VERSION, folders, comfyui)
 
 
 def _build_cached_model(model: ModelFile, hashes: FileHashes | None) -> CachedModel:

@@ -11,7 +11,14 @@ from typing import Final, Literal
 import msgspec
 
 from comfywatchman.base.files import printable_path
-from comfywatchman.comfyui.install.reachability import Obstacle, ObstacleKind, explain_error, explain_missing_target
+from comfywatchman.comfyui.install.reachability import (
+    IMPOSSIBLE_TARGET,
+    NO_SUCH_TARGET,
+    Obstacle,
+    ObstacleKind,
+    explain_error,
+    explain_missing_target,
+)
 
 EntryProblemCode = Literal["unreadable", "link-broken", "not-regular", "unfinished"]
 
@@ -26,12 +33,6 @@ NOT_REGULAR: Final = "not-regular"
 
 UNFINISHED: Final = "unfinished"
 """Problem code of a file that aria2 is still downloading."""
-
-NO_SUCH_TARGET: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
-"""Errors of a path that does not exist, or of a link to one."""
-
-IMPOSSIBLE_TARGET: Final = frozenset({errno.ELOOP, errno.ENAMETOOLONG})
-"""Errors that prove that a link leads nowhere, whatever is mounted."""
 
 _READABLE_BY_ALL: Final = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 

@@ -112,6 +112,10 @@ class Inventory:
         """Return the model with exactly this name, letter case and separators included; None when there is none."""
         return self.in_folder(folder).get(name)
 
+    def by_prefix(self, folder: str, prefix: str) -> ModelFile | None:
+        """Return the first model of a folder whose relative name begins with a text; None when there is none."""
+        return next((model for name, model in self.in_folder(folder).items() if name.startswith(prefix)), None)
+
     def target(self, folder: str) -> str:
         """Return where a new model of a folder belongs, as a person would write it."""
         return self._targets.get(folder, f"models/{folder}")

@@ -13,6 +13,8 @@ import msgspec
 from comfywatchman.base.files import is_folder, printable_path
 from comfywatchman.comfyui.install.folders import FOLDER_EXTENSION, ModelFolder, ModelFolders
 from comfywatchman.comfyui.install.reachability import (
+    IMPOSSIBLE_TARGET,
+    NO_SUCH_TARGET,
     Obstacle,
     ObstacleKind,
     build_link_obstacle,
@@ -24,8 +26,6 @@ from comfywatchman.comfyui.install.reachability import (
     list_unmounted,
 )
 from comfywatchman.readiness.models.entry import (
-    IMPOSSIBLE_TARGET,
-    NO_SUCH_TARGET,
     UNFINISHED,
     ModelEntry,
     is_skipped,

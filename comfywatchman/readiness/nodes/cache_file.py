@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
-from comfywatchman.base.files import to_json, write_if_changed
+from comfywatchman.base.state.state_file import write_state
+from comfywatchman.comfyui.install.identity import ComfyUIIdentity
 from comfywatchman.comfyui.packs.metadata import NodePack
 
 SCHEMA_VERSION: Final = 1
@@ -49,21 +50,22 @@ class CachedPack(msgspec.Struct, frozen=True):
 
 
 class PackCache(msgspec.Struct, frozen=True):
-    """The whole file; packs are sorted by path."""
+    """The whole file: the packs sorted by path, and the ComfyUI they are of."""
 
-    schema_version: int
+    schema_version: Literal[1]
     packs: tuple[CachedPack, ...]
+    comfyui: ComfyUIIdentity
 
 
-def write_pack_cache(path: Path, packs: Iterable[NodePack]) -> bool:
+def write_pack_cache(path: Path, comfyui: ComfyUIIdentity, packs: Iterable[NodePack]) -> bool:
     """Write the file when its content has changed, and return whether it was written.
 
     Raises:
-        Failure: `state-unwritable`.
+        Failure: `state-newer`, `state-unwritable`.
     """
     ordered = sorted(packs, key=lambda pack: pack.path)
-    cache = PackCache(SCHEMA_VERSION, tuple(_build_cache_entry(pack) for pack in ordered))
-    return write_if_changed(path, to_json(cache))
+    cache = PackCache(SCHEMA_VERSION, tuple(_build_cache_entry(pack) for pack in ordered), comfyui)
+    return write_state(path, cache)
 
 
 def _build_cache_entry(pack: NodePack) -> CachedPack:

@@ -8,11 +8,14 @@ from typing import Final
 
 from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY
 from comfywatchman.comfyui.packs.metadata import NodePack, normalize_url, parse_repository
-from comfywatchman.readiness.nodes.classify_core import judge_core_class, judge_other_core_version, judge_replaced_class
+from comfywatchman.readiness.nodes.classify_core import judge_core_class, judge_other_core_version
 from comfywatchman.readiness.nodes.classify_imports import build_fix, describe_broken_pack, find_broken_pack
 from comfywatchman.readiness.nodes.classify_installed import judge_by_claim, judge_by_hints, judge_by_packs
+from comfywatchman.readiness.nodes.classify_replaced import judge_replaced_class, withhold_for_replacements
+from comfywatchman.readiness.nodes.classify_unread import judge_hidden_pack, judge_possible_pack, withhold_verdict
 from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, NodeState, NodeVerdict, ProviderClaims
 from comfywatchman.readiness.nodes.pack_verdicts import START_HINT, join_pack_names
+from comfywatchman.readiness.states import NodeRemedy
 from comfywatchman.readiness.status import MissingNode, ProviderPackage
 from comfywatchman.sources.class_map import PackageRef
 
@@ -34,17 +37,20 @@ def judge_class(
         claims: The providers that catalogues list. None when they were not queried; only a verdict with
             `needs_catalogues` needs them.
     """
-    return (
+    verdict = (
         _judge_present(class_type, facts)
         or judge_core_class(class_type, facts)
         or judge_replaced_class(class_type, hints, facts)
-        or judge_by_packs(class_type, facts)
-        or judge_by_hints(class_type, hints, facts)
+        or judge_hidden_pack(class_type, hints, facts)
+        or withhold_verdict(judge_by_packs(class_type, facts), hints, facts)
+        or withhold_verdict(judge_by_hints(class_type, hints, facts), hints, facts)
         or judge_other_core_version(class_type, hints, facts)
         or _judge_unlisted_pack(class_type, facts)
+        or judge_possible_pack(class_type, facts)
         or _judge_absent_pack(class_type, hints, facts)
         or _judge_by_catalogues(class_type, facts, claims)
     )
+    return withhold_for_replacements(verdict, hints, facts)
 
 
 def build_missing_node(verdict: NodeVerdict, node_paths: Iterable[str]) -> MissingNode | None:
@@ -59,6 +65,8 @@ def build_missing_node(verdict: NodeVerdict, node_paths: Iterable[str]) -> Missi
         fix=verdict.fix,
         evidence=verdict.evidence,
         comfyui_version=verdict.comfyui_version,
+        obstacle=verdict.obstacle,
+        remedy=verdict.remedy,
     )
 
 
@@ -105,6 +113,7 @@ def _judge_absent_pack(class_type: str, hints: NodePackHints, facts: HostNodeFac
         fix=fix,
         packages=(ProviderPackage(id=hints.pack, url=url, evidence="named by the workflow"),),
         is_certain=is_certain,
+        remedy=NodeRemedy.INSTALL_PACK,
     )
 
 
@@ -115,7 +124,9 @@ def _judge_by_catalogues(class_type: str, facts: HostNodeFacts, claims: Provider
     if installed:
         claimed_by = claims.providers[0].evidence or "a catalogue"
         return judge_by_claim(class_type, installed, facts, claimed_by=claimed_by)
-    packages = tuple(ProviderPackage(provider.id, provider.url, provider.evidence) for provider in claims.providers)
+    packages = tuple(
+        ProviderPackage(provider.id, provider.url, provider.evidence, provider.title) for provider in claims.providers
+    )
     if len(packages) > 1:
         return NodeVerdict(
             class_type,
@@ -123,6 +134,7 @@ def _judge_by_catalogues(class_type: str, facts: HostNodeFacts, claims: Provider
             f"No installed pack has it; {len(packages)} packages are said to bring a class of this name.",
             fix="Find out which of them the workflow's author used, install that one and restart ComfyUI.",
             packages=packages,
+            remedy=NodeRemedy.CHOOSE_PACK,
         )
     (package,) = packages
     name = claims.providers[0].title or package.id
@@ -133,6 +145,7 @@ def _judge_by_catalogues(class_type: str, facts: HostNodeFacts, claims: Provider
         fix=_describe_installation(name, package.url or package.id, governed=facts.governed),
         packages=packages,
         is_certain=True,
+        remedy=NodeRemedy.INSTALL_PACK,
     )
 
 

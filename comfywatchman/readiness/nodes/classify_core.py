@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfywatchman.comfyui.packs.core_classes import parse_version
 from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, NodeState, NodeVerdict
 from comfywatchman.readiness.nodes.pack_verdicts import START_HINT
+from comfywatchman.readiness.states import NodeRemedy
 
 
 def judge_core_class(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
@@ -25,30 +26,6 @@ def judge_core_class(class_type: str, facts: HostNodeFacts) -> NodeVerdict | Non
         "ComfyUI's own source has it, but the running ComfyUI does not list it.",
         fix="Restart ComfyUI without --disable-api-nodes and with its current requirements installed; "
         "its log names node files that could not be imported.",
-    )
-
-
-def judge_replaced_class(class_type: str, hints: NodePackHints, facts: HostNodeFacts) -> NodeVerdict | None:
-    """Judge a class that ComfyUI does not have any more, and that it or its editor replaces by another."""
-    if facts.server_classes is None and any(pack.enabled for pack in facts.packs_by_class.get(class_type, ())):
-        return None  # ComfyUI replaces only classes that it does not have
-    replacements = facts.replacements
-    if not hints.in_prompt and class_type in replacements.in_editor:
-        evidence = f"The editor opens it as {replacements.in_editor[class_type]}."
-        return NodeVerdict(class_type, NodeState.PRESENT, evidence)
-    successor = replacements.in_prompts.get(class_type)
-    if successor is None:
-        return None
-    if hints.in_prompt:
-        return NodeVerdict(
-            class_type, NodeState.PRESENT, f"ComfyUI replaces it by {successor} before it runs a prompt."
-        )
-    return NodeVerdict(
-        class_type,
-        NodeState.MISSING,
-        f"ComfyUI replaces it by {successor} only in prompts of the API format that carry _meta; the editor sends the "
-        "old node without a class.",
-        fix=f"Open the workflow in the editor, replace the node by {successor}, and save it.",
     )
 
 
@@ -79,6 +56,7 @@ def judge_other_core_version(class_type: str, hints: NodePackHints, facts: HostN
             NodeState.MISSING,
             f"{origin}, but the installed {installed} does not: it was removed or renamed.",
             fix="Open the workflow in the editor and replace the node.",
+            remedy=NodeRemedy.REPLACE_NODE,
         )
     return _build_needs_newer_verdict(class_type, needed, installed, origin)
 
@@ -90,9 +68,13 @@ def _is_older(version: str | None, other: str | None) -> bool:
 
 def _build_needs_newer_verdict(class_type: str, needed: str | None, installed: str | None, origin: str) -> NodeVerdict:
     # The installed version lacks the class although it should have it: only "the newest" is a safe answer then.
-    required = needed if parse_version(needed) and needed != installed else None
+    # Without the installed version it is not even known that a named one is newer.
+    is_newer = parse_version(needed) and parse_version(installed) and needed != installed
+    required = needed if is_newer else None
     target = f"{required} or later" if required else "the newest version"
-    has_not = f"the installed {installed} does not" if installed else "the installed ComfyUI does not"
+    has_not = f"the installed {installed} does not"
+    if not installed:
+        has_not = "the installed ComfyUI, whose version is unknown, does not"
     return NodeVerdict(
         class_type,
         NodeState.NEEDS_NEWER,
@@ -100,4 +82,5 @@ def _build_needs_newer_verdict(class_type: str, needed: str | None, installed: s
         fix=f"Update ComfyUI to {target}.",
         is_certain=True,
         comfyui_version=required,
+        remedy=NodeRemedy.UPDATE_COMFYUI,
     )

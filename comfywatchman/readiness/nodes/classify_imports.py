@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from comfywatchman.comfyui.imports.problems import ImportProblem, ProblemKind
+from comfywatchman.comfyui.install.reachability import describe_obstacle
 from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodeState, NodeVerdict
 from comfywatchman.readiness.nodes.pack_verdicts import START_HINT, build_provider_verdict, join_pack_names
@@ -30,7 +31,12 @@ def judge_by_imports(class_type: str, owners: Sequence[NodePack], facts: HostNod
     if doubtful:
         pack, problem = doubtful[0]
         evidence = f"The installed pack {join_pack_names([pack])} maps it, but {problem.summary}."
-        fix = f"{START_HINT} {build_fix(pack, problem, facts)}"
+        if problem.obstacle is not None:
+            fix = describe_obstacle(problem.obstacle)
+            return NodeVerdict(class_type, NodeState.UNKNOWN, evidence, fix=fix, obstacle=problem.obstacle)
+        fix = START_HINT
+        if problem.kind is not ProblemKind.UNRESOLVED:
+            fix += f" {build_fix(pack, problem, facts)}"
         return build_provider_verdict(class_type, NodeState.UNKNOWN, owners, evidence, fix=fix)
     return _build_certain_verdict(class_type, owners, *problems[0], facts)
 
@@ -88,20 +94,29 @@ def build_fix(pack: NodePack, problem: ImportProblem, facts: HostNodeFacts) -> s
     """Return the next step against an import problem, for people."""
     name = join_pack_names([pack])
     match problem.kind:
-        case ProblemKind.PYTHON_PACKAGE if facts.governed:
-            return f"Install what {name} needs: gov node add --adopt {shlex.quote(pack.folder)}"
-        case ProblemKind.PYTHON_PACKAGE if pack.requirements:
-            requirements = shlex.quote(f"{pack.path}/requirements.txt")
-            return f"Install what {name} needs with ComfyUI's Python: python -m pip install -r {requirements}"
         case ProblemKind.PYTHON_PACKAGE:
-            return f"Install the missing package with ComfyUI's Python, or update {name}."
+            return _build_package_fix(pack, name, facts)
         case ProblemKind.COMFYUI_VERSION:
             return f"Update {name}; if it is the newest version already, update ComfyUI."
+        case ProblemKind.SUBMODULE if pack.git_commit is not None:
+            path = shlex.quote(pack.path)
+            return f"Fetch the submodules of {name}: git -C {path} submodule update --init --recursive"
+        case ProblemKind.SUBMODULE:
+            return f"Install {name} again with git clone --recurse-submodules: archives lack its submodules."
         case ProblemKind.PACK_FILES:
             return (
                 f"Install {name} again, so that its __init__.py and all of its files lie in custom_nodes/{pack.folder}."
             )
     return f"Follow that message; updating {name} or ComfyUI may help."
+
+
+def _build_package_fix(pack: NodePack, name: str, facts: HostNodeFacts) -> str:
+    if facts.governed:
+        return f"Install what {name} needs: gov node add --adopt {shlex.quote(pack.folder)}"
+    if pack.requirements:
+        requirements = shlex.quote(f"{pack.path}/requirements.txt")
+        return f"Install what {name} needs with ComfyUI's Python: python -m pip install -r {requirements}"
+    return f"Install the missing package with ComfyUI's Python, or update {name}."
 
 
 def _build_certain_verdict(

@@ -12,6 +12,7 @@ from comfywatchman.readiness.nodes.classify_imports import (
 )
 from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, NodeState, NodeVerdict
 from comfywatchman.readiness.nodes.pack_verdicts import START_HINT, build_provider_verdict, join_pack_names
+from comfywatchman.readiness.states import NodeRemedy
 
 
 def judge_by_packs(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
@@ -33,12 +34,10 @@ def judge_by_packs(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
     if verdict is not None:
         return verdict
     if not certain:
-        evidence = f"The installed pack {join_pack_names(enabled)} maps it only under a condition."
+        names = join_pack_names(enabled)
+        evidence = f"The source of the installed pack {names} has it, but may map it only under a condition."
         return build_provider_verdict(class_type, NodeState.UNKNOWN, enabled, evidence, fix=START_HINT)
-    evidence = (
-        f"The source of the installed pack {join_pack_names(certain)} maps it; ComfyUI is not running to confirm it."
-    )
-    return NodeVerdict(class_type, NodeState.PRESENT, evidence)
+    return _build_mapped_verdict(class_type, certain, facts)
 
 
 def judge_by_hints(class_type: str, hints: NodePackHints, facts: HostNodeFacts) -> NodeVerdict | None:
@@ -87,9 +86,28 @@ def judge_by_claim(
     if version:
         evidence += f" The workflow was saved with version {version}."
     fix = f"Update {names} and restart ComfyUI."
-    return build_provider_verdict(class_type, NodeState.MISSING, enabled, evidence, fix=fix)
+    return build_provider_verdict(
+        class_type, NodeState.MISSING, enabled, evidence, fix=fix, remedy=NodeRemedy.UPDATE_PACK
+    )
+
+
+def _build_mapped_verdict(class_type: str, owners: Sequence[NodePack], facts: HostNodeFacts) -> NodeVerdict:
+    """Build the verdict on a class that the source of enabled packs maps and that nothing speaks against."""
+    unconfirmed: list[str] = []
+    for pack in owners:
+        if pack.folder in facts.failed_imports or facts.find_class_problem(pack, class_type) is not None:
+            continue
+        if pack.folder in facts.proven_imports:
+            name = join_pack_names([pack])
+            evidence = f"The source of the installed pack {name} maps it; the last start of ComfyUI imported it."
+            return NodeVerdict(class_type, NodeState.PRESENT, evidence)
+        unconfirmed.append(pack.folder)
+    evidence = f"The source of the installed pack {join_pack_names(owners)} maps it; no ComfyUI has confirmed it."
+    return NodeVerdict(class_type, NodeState.PRESENT, evidence, unconfirmed_packs=tuple(dict.fromkeys(unconfirmed)))
 
 
 def _build_disabled_verdict(class_type: str, owners: Sequence[NodePack], evidence: str) -> NodeVerdict:
     fix = f"Enable {join_pack_names(owners)} (ComfyUI-Manager, or take “.disabled” away) and restart ComfyUI."
-    return build_provider_verdict(class_type, NodeState.MISSING, owners, evidence, fix=fix)
+    return build_provider_verdict(
+        class_type, NodeState.MISSING, owners, evidence, fix=fix, remedy=NodeRemedy.ENABLE_PACK
+    )

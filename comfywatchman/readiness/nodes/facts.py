@@ -10,8 +10,10 @@ from typing import Final
 from msgspec import structs
 
 from comfywatchman.comfyui.imports.problems import NO_PROBLEMS, ImportProblem, PackImports
+from comfywatchman.comfyui.install.reachability import Obstacle
 from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.comfyui.packs.replacements import ClassReplacements
+from comfywatchman.readiness.states import NodeRemedy
 from comfywatchman.readiness.status import ProviderPackage
 from comfywatchman.sources.class_map import PackageRef
 
@@ -91,6 +93,9 @@ class HostNodeFacts:
         server_packs: Folders of packs of which the running server lists a class.
         governed: Whether `gov` governs the Python environment, so that nodes are to be added with it.
         unlisted: The file or folder because of which not every folder with packs is known; empty when all are.
+        hidden_packs: Why packs could not be looked at, by the path of the pack; their facts are those of an earlier
+            cycle, if there are any.
+        partly_read_packs: Why a part of a pack could not be looked at, by the path of the pack.
         packs_by_class: Packs by the classes that they map; computed from `packs`.
     """
 
@@ -105,6 +110,8 @@ class HostNodeFacts:
     server_packs: frozenset[str] = frozenset()
     governed: bool = False
     unlisted: str = ""
+    hidden_packs: Mapping[str, Obstacle] = field(default_factory=dict)
+    partly_read_packs: Mapping[str, Obstacle] = field(default_factory=dict)
     packs_by_class: Mapping[str, tuple[NodePack, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -150,6 +157,10 @@ class NodeVerdict:
         is_certain: Whether its provider is certain.
         needs_catalogues: Whether catalogues were not queried yet and may know more.
         comfyui_version: For `NEEDS_NEWER`, the lowest version of ComfyUI that has it; None when that is not known.
+        obstacle: Why a place where the class may be provided could not be looked at; for `UNKNOWN` only.
+        unconfirmed_packs: Folders of the packs that map it and of which no ComfyUI has shown that it can import them;
+            for `PRESENT` only.
+        remedy: What to do about a class that is missing; None when that is not known.
     """
 
     class_type: str
@@ -160,6 +171,9 @@ class NodeVerdict:
     is_certain: bool = False
     needs_catalogues: bool = False
     comfyui_version: str | None = None
+    obstacle: Obstacle | None = None
+    unconfirmed_packs: tuple[str, ...] = ()
+    remedy: NodeRemedy | None = None
 
 
 def _group_by_class(packs: Iterable[NodePack]) -> dict[str, tuple[NodePack, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -43,7 +43,7 @@ class _StoredCheck(msgspec.Struct, frozen=True):
     Attributes:
         problems: What keeps packs and their classes from being used, by the path of the pack.
         start: What ComfyUI imports when it starts.
-        paths: Files and folders of ComfyUI that were read.
+        paths: Files and folders of ComfyUI that were read, and those that packs read.
     """
 
     problems: dict[str, PackImports]
@@ -69,9 +69,17 @@ class ImportCheck:
         installation: The ComfyUI.
         python_folder: The Python environment that is known to be ComfyUI's; None to look for one beside it.
         database: Stores the result.
+        folders: The model folders that ComfyUI knows without packs.
     """
 
-    def __init__(self, installation: Installation, python_folder: Path | None, database: Database) -> None:
+    def __init__(
+        self,
+        installation: Installation,
+        python_folder: Path | None,
+        database: Database,
+        folders: Collection[str],
+    ) -> None:
+        self._folders = frozenset(folders)
         self._installation = installation
         self._store = TableStore(database, name="check of imports")
         self._new_names: list[tuple[bytes, str, bytes]] = []
@@ -92,7 +100,8 @@ class ImportCheck:
         key = self._build_key(listings)
         result = self._read_result(key)
         if result is None:
-            sources = [PackSource(listing, pack) for listing, pack in zip(listings, packs, strict=True)]
+            pairs = zip(listings, packs, strict=True)
+            sources = [PackSource(listing, pack) for listing, pack in pairs if not listing.is_hidden]
             result = self._check(sources)
             stamp = _hash([key, *_stamp_paths(result.paths)])
             row = (_RESULT_KEY, stamp, msgspec.msgpack.encode(result))
@@ -113,18 +122,20 @@ class ImportCheck:
         if self._has_core():
             core = CoreModules(self._installation.root, self._read_names)
             start = read_core_start(core)
-        problems = check_packs(sources, core, self._installation.version, self.environments, start.packages)
-        paths: set[Path] = set()
+        version = self._installation.version
+        checks = check_packs(sources, core, version, self.environments, start.packages, folders=self._folders)
+        paths = set(checks.read_paths)
         if core is not None:
-            paths = core.consulted | {core.root / file for file in start.files}
-        return _StoredCheck(problems, start, tuple(sorted(map(os.fsencode, paths))))
+            paths |= core.consulted | {core.root / file for file in start.files}
+        return _StoredCheck(checks.problems, start, tuple(sorted(map(os.fsencode, paths))))
 
     def _has_core(self) -> bool:
-        return (self._installation.root / "nodes.py").is_file()
+        return os.path.isfile(self._installation.root / "nodes.py")
 
     def _build_key(self, listings: Iterable[PackListing]) -> str:
         parts = [str(CHECKER_VERSION), READER_VERSION, str(self._installation.root), str(self._installation.version)]
-        parts += [f"{listing.path} {listing.enabled} {listing.fingerprint}" for listing in listings]
+        parts += [f"{listing.path} {listing.enabled} {listing.fingerprint} {listing.is_hidden}" for listing in listings]
+        parts += sorted(self._folders)
         parts += [_describe_environment(environment) for environment in self.environments]
         return _hash(parts)
 
@@ -166,7 +177,9 @@ def _decode_result(encoded: bytes) -> _StoredCheck | None:
 def _describe_environment(environment: PythonEnvironment) -> str:
     names = " ".join(sorted(environment.names))
     versions = sorted(environment.versions.items())
-    return f"{environment.folder} {environment.version} {environment.hook} {environment.is_guess} {names} {versions}"
+    state = f"{environment.hook} {environment.is_guess}"
+    unread = f"{environment.obstacle} {sorted(environment.broken_links)}"
+    return f"{environment.folder} {environment.version} {state} {unread} {names} {versions}"
 
 
 def _stamp_paths(paths: Iterable[bytes]) -> Iterator[str]:

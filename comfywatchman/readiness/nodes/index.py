@@ -59,6 +59,8 @@ class PackIndex:
     def read_packs(self, listings: Iterable[PackListing]) -> tuple[NodePack, ...]:
         """Return the facts of every listed pack; only changed ones are read, and rows of removed ones are deleted.
 
+        A pack that cannot be looked at keeps its stored facts.
+
         Source is read when a pack's own files changed, git when they or its git state changed.
         """
         stored = {path: row for path, row in self._read_rows(_SELECT).items() if not path.startswith(_CORE_PREFIX)}
@@ -67,6 +69,10 @@ class PackIndex:
         for listing in listings:
             path = os.fsencode(listing.path)
             stored_row = stored.pop(path, None)
+            if stored_row is not None and listing.is_hidden:
+                # What it held before is the best that is known of it.
+                packs.append(msgspec.structs.replace(stored_row.pack, enabled=listing.enabled))
+                continue
             pack = _read_if_changed(listing, stored_row)
             packs.append(pack)
             row = _PackRow(_add_reader_version(listing.fingerprint), listing.git_fingerprint, pack)

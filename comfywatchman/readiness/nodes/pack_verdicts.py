@@ -8,6 +8,7 @@ from typing import Final
 from comfywatchman.base.text import shorten_list
 from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.readiness.nodes.facts import NodeState, NodeVerdict
+from comfywatchman.readiness.states import NodeRemedy
 from comfywatchman.readiness.status import ProviderPackage
 
 START_HINT: Final = "Start ComfyUI and run the check again: the running server says which classes it has."
@@ -21,9 +22,20 @@ def join_pack_names(packs: Iterable[NodePack]) -> str:
 
 
 def build_provider_verdict(
-    class_type: str, state: NodeState, owners: Sequence[NodePack], evidence: str, *, fix: str
+    class_type: str,
+    state: NodeState,
+    owners: Sequence[NodePack],
+    evidence: str,
+    *,
+    fix: str,
+    remedy: NodeRemedy | None = None,
 ) -> NodeVerdict:
     """Build the verdict on a class of installed packs."""
-    packages = tuple(ProviderPackage(pack.id, pack.url, f"installed in custom_nodes/{pack.folder}") for pack in owners)
+    packages = tuple(
+        ProviderPackage(pack.id, pack.url, f"installed in custom_nodes/{pack.folder}", pack.display_name)
+        for pack in owners
+    )
     # With several packs it is not known whose class the workflow means.
-    return NodeVerdict(class_type, state, evidence, fix=fix, packages=packages, is_certain=len(owners) == 1)
+    return NodeVerdict(
+        class_type, state, evidence, fix=fix, packages=packages, is_certain=len(owners) == 1, remedy=remedy
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from comfywatchman.readiness.nodes.class_map_cache import refresh_class_map
 from comfywatchman.readiness.nodes.classify import build_missing_node, judge_class
 from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, ProviderClaims
 from comfywatchman.readiness.nodes.registry_lookup import RegistryLookup
-from comfywatchman.readiness.status import MissingNode
+from comfywatchman.readiness.verdicts.findings import ClassFinding
 from comfywatchman.readiness.verdicts.workflow import NodeJudge
 from comfywatchman.readiness.workflow_facts import ClassUse
 from comfywatchman.sources.class_map import (
@@ -109,18 +110,20 @@ class NodeProviders:
 
 def make_node_judge(facts: HostNodeFacts, providers: NodeProviders) -> NodeJudge:
     """Return a function that judges node classes of this host; each class with the same hints is judged once."""
-    known: dict[tuple[str, NodePackHints], MissingNode | None] = {}
+    known: dict[tuple[str, NodePackHints], ClassFinding] = {}
 
-    def judge_node(class_type: str, use: ClassUse) -> MissingNode | None:
+    def judge_node(class_type: str, use: ClassUse) -> ClassFinding:
         hints = NodePackHints(use.cnr_id, use.aux_id, use.version, use.in_prompt)
         key = (class_type, hints)
         if key not in known:
             verdict = judge_class(class_type, hints, facts)
             if verdict.needs_catalogues:
                 verdict = judge_class(class_type, hints, facts, providers.claims(class_type))
-            known[key] = build_missing_node(verdict, ())
-        node = known[key]
-        return None if node is None else msgspec.structs.replace(node, node_paths=use.node_paths)
+            known[key] = ClassFinding(build_missing_node(verdict, ()), verdict.unconfirmed_packs)
+        finding = known[key]
+        if finding.missing is None:
+            return finding
+        return replace(finding, missing=msgspec.structs.replace(finding.missing, node_paths=use.node_paths))
 
     return judge_node
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,10 +11,12 @@ from typing import Final, NamedTuple
 
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.failpoints import failpoint
+from comfywatchman.base.files import printable_path
 from comfywatchman.comfyui.imports.environment import PythonEnvironment, find_environment_folder, read_environment
 from comfywatchman.comfyui.imports.problems import PackImports
 from comfywatchman.comfyui.install.folders import ModelFolders
 from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.install.reachability import Obstacle, describe_problem
 from comfywatchman.comfyui.install.start_blockers import StartBlocker
 from comfywatchman.comfyui.loaders.table import LoaderInput
 from comfywatchman.comfyui.loaders.upload_inputs import FileInput
@@ -37,7 +40,7 @@ class SourceNodes:
         listings: The files of each pack.
         packs: The facts of each pack.
         core: ComfyUI's own classes; None without its source.
-        problems: Problems of the index of packs, for people.
+        problems: Problems of the index of packs, and what could not be looked at, for people.
         imports: What keeps packs and their classes from being used, by the path of the pack.
         environments: The Python environments that may be ComfyUI's.
         start_blockers: Imports on which ComfyUI exits at its start.
@@ -57,19 +60,42 @@ class SourceNodes:
         return tuple(loader_input for pack in self.enabled() for loader_input in pack.loader_inputs)
 
     @property
+    def input_names(self) -> dict[str, frozenset[str]]:
+        """The names of all inputs of classes that the loader table knows; of a class with several owners, of all."""
+        names: dict[str, frozenset[str]] = {}
+        for pack in self.enabled():
+            for class_type, inputs in pack.input_names.items():
+                names[class_type] = names.get(class_type, frozenset()) | frozenset(inputs)
+        return names
+
+    @property
     def file_inputs(self) -> tuple[FileInput, ...]:
         """Inputs that take a file of the user, of everything that ComfyUI would load."""
         return tuple(file_input for pack in self.enabled() for file_input in pack.file_inputs)
+
+    def find_unread_packs(self, *, is_hidden: bool) -> dict[str, Obstacle]:
+        """Return why packs could not be looked at, by the path of the pack.
+
+        Args:
+            is_hidden: Whether to return the packs of which nothing could be looked at, or the others.
+        """
+        obstacles: dict[str, Obstacle] = {}
+        for listing in self.listings:
+            if listing.obstacle is not None and listing.is_hidden is is_hidden:
+                obstacles[printable_path(listing.path)] = listing.obstacle
+        return obstacles
 
     def fingerprints(self) -> Iterator[str]:
         """Yield texts that change with everything that was read."""
         for listing in self.listings:
             yield f"{listing.path} {listing.enabled} {listing.fingerprint}"
+            if listing.obstacle is not None:
+                yield repr(listing.obstacle)
         core = self.core
         if core is not None:
             # Sets are sorted, because their order differs between processes.
-            yield f"{core.version} {sorted(core.classes)} {sorted(core.possible_classes)} {sorted(core.own_checks)}"
-            yield f"{core.replacements}"
+            yield f"{core.version} {sorted(core.classes)} {sorted(core.possible_classes)} {core.replacements}"
+            yield hashlib.blake2b(core.signatures, digest_size=16).hexdigest()
             yield repr(core.server_checks)
 
         for path, imports in sorted(self.imports.items()):
@@ -98,10 +124,13 @@ def read_node_sources(cycle: CycleContext, folders: ModelFolders, database: Data
         index = PackIndex(database)
         packs = index.read_packs(listings)
         core = index.read_core(installation.root, installation.version)
-        check = ImportCheck(installation, _find_python_folder(cycle), database)
+        check = ImportCheck(installation, _find_python_folder(cycle), database, folders.names())
         imports = check.run(listings, packs)
     failpoint("cycle.after_nodes")
-    problems = (*index.problems, *check.problems)
+    unread = [listing.obstacle for listing in listings if listing.enabled and listing.obstacle is not None]
+    unread += [environment.obstacle for environment in check.environments if environment.obstacle is not None]
+    unread_problems = dict.fromkeys(f"{obstacle.path}: {describe_problem(obstacle)}" for obstacle in unread)
+    problems = (*index.problems, *check.problems, *unread_problems)
     return SourceNodes(
         listings, packs, core, problems, imports.problems, check.environments, start_blockers=imports.blockers
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from comfywatchman.base.text import shorten_text
+
 # Only characters that mean something at their place are escaped, so that the report also reads well without a viewer:
 # entities, an exclamation mark before one of our links (it would become an image), addresses that viewers link
 # (`https://`, `www.`), emoji codes (`:smile:`), and underscores that are not inside a word.
@@ -21,7 +23,11 @@ class SafeMarkdown(str):
 
 
 def escape_invisible(text: str) -> str:
-    """Replace invisible characters (control, bidirectional, zero-width, odd spaces) by their escape sequences."""
+    """Replace invisible characters (control, bidirectional, zero-width, odd spaces) by their escape sequences.
+
+    A text that is longer than any path is cut: a workflow may call a node by a name of a million characters.
+    """
+    text = shorten_text(text)
     if text.isprintable():
         return text
     return "".join(map(_escape_unprintable, text))

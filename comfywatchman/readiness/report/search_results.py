@@ -7,15 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from comfywatchman.readiness.plan_summary import PlanSummary
 from comfywatchman.readiness.search.results import (
     SITE_NAMES,
+    HubIds,
     SearchCandidate,
     SearchResult,
     SearchStatus,
+    describe_absence,
     describe_unreachable,
 )
-from comfywatchman.readiness.states import SEARCHED_STATES, ModelState
-from comfywatchman.readiness.status import MissingModel, ModelCandidate, PlanSummary, WorkflowEntry
+from comfywatchman.readiness.states import SEARCHED_STATES, ModelState, SearchDoubt
+from comfywatchman.readiness.status import MissingModel, ModelCandidate, WorkflowEntry
 
 _ModelKey = tuple[str | None, str]
 """Folder and name, as the workflow writes them."""
@@ -59,13 +62,25 @@ def _merge_model(
     result = results.get(key)
     if result is None or model.status not in SEARCHED_STATES:
         return model
-    candidates = tuple(_build_report_candidate(candidate) for candidate in result.candidates)
+    candidates = tuple(build_report_candidate(candidate) for candidate in result.candidates)
     return msgspec.structs.replace(
         model,
         answer=result.status.value,
+        doubt=result.doubt,
         fix=_describe_next_step(model, result, blocked_reasons.get(key), ask_again_at),
         candidates=candidates or model.candidates,
+        size_bytes=_find_size(result),
+        unreachable=result.unreachable if result.status is SearchStatus.ERROR else (),
+        retry_at=(ask_again_at or None) if result.status is SearchStatus.ERROR else None,
     )
+
+
+def _find_size(result: SearchResult) -> int | None:
+    """Return the size of a file that was found; None unless exactly one was."""
+    if result.status is not SearchStatus.FOUND:
+        return None
+    # Civitai rounds its sizes, so only the candidate has one.
+    return result.size or next((candidate.size for candidate in result.candidates if candidate.size), None)
 
 
 def _describe_next_step(
@@ -76,7 +91,7 @@ def _describe_next_step(
         case SearchStatus.FOUND:
             return _describe_found(model, result, blocked_reason)
         case SearchStatus.UNCERTAIN:
-            return _describe_uncertain(model, result)
+            return _describe_uncertain(model, result, ask_again_at)
         case SearchStatus.NOT_FOUND:
             text = _describe_not_found(result)
         case SearchStatus.ERROR:
@@ -97,27 +112,43 @@ def _describe_found(model: MissingModel, result: SearchResult, blocked_reason: s
     return f"{found}; fetch it: {command}"
 
 
-def _describe_uncertain(model: MissingModel, result: SearchResult) -> str:
+def _describe_uncertain(model: MissingModel, result: SearchResult, ask_again_at: str) -> str:
     local_fix = model.fix or ""
-    has_choice = any(candidate.sha256 and candidate.url for candidate in result.candidates)
-    if not has_choice:
-        return f"Not certain: {_describe_reason(result)}. {local_fix}".strip()
-    command = f"comfywatchman resolve --choose {shlex.quote(model.name)} NUMBER"
-    return f"Not certain which file is meant. {local_fix} To take one of the candidates: {command}"
+    if result.has_choice:
+        command = f"comfywatchman resolve --choose {shlex.quote(model.name)} NUMBER"
+        return f"Not certain which file is meant. {local_fix} To take one of the candidates: {command}"
+    match result.doubt:
+        case SearchDoubt.NO_MATCH:
+            text = f"Not found under these words{_list_sites(result)}, which does not prove that it is nowhere."
+        case SearchDoubt.NOT_ASKED:
+            text = "Not searched: the name gives no words to search for. Declare its URL or hash in the workflow."
+        case SearchDoubt.UNREADABLE_ANSWER:
+            text = f"Not certain: {_describe_reason(result)}"
+            text += f"; the search is repeated after {ask_again_at}." if ask_again_at else "."
+        case _:
+            text = f"Not certain: {_describe_reason(result)}."
+    return f"{text} {local_fix}".strip()
 
 
 def _describe_not_found(result: SearchResult) -> str:
+    proofs = " ".join(describe_absence(proof) for proof in result.absence)
+    return f"Not found{_list_sites(result)}. {proofs}"
+
+
+def _list_sites(result: SearchResult) -> str:
     sites = ", ".join(site_name(entry.backend) for entry in result.backends)
-    return f"Not found (asked: {sites})." if sites else "Not found."
+    return f" (searched: {sites})" if sites else ""
 
 
 def _describe_error(result: SearchResult, ask_again_at: str) -> str:
     sites = " and ".join(site_name(source) for source in result.unreachable)
-    text = f"The search could not ask: {_describe_reason(result)}"
+    text = f"The search failed: {_describe_reason(result)}"
+    if result.is_unreadable:
+        text = f"The search could not read an answer: {_describe_reason(result)}"
     if sites:
-        text = f"The search got no answer of {sites}"
+        text = f"The search got no response from {sites}"
     if ask_again_at:
-        text += f"; it is asked again after {ask_again_at}"
+        text += f"; the search is repeated after {ask_again_at}"
     return f"{text}."
 
 
@@ -126,7 +157,7 @@ def _describe_reason(result: SearchResult) -> str:
     reasons = [reason for candidate in result.candidates for reason in candidate.reasons]
     reasons += result.evidence
     reasons += [describe_unreachable(source) for source in result.unreachable]
-    return reasons[0].rstrip(".") if reasons else "nobody said why"
+    return reasons[0].rstrip(".") if reasons else "no reason was given"
 
 
 def _quote_argument(name: str) -> str:
@@ -136,11 +167,12 @@ def _quote_argument(name: str) -> str:
     return f"-- {quoted}" if name.startswith("-") else quoted
 
 
-def _build_report_candidate(candidate: SearchCandidate) -> ModelCandidate:
-    notes = [*candidate.reasons, *candidate.differences]
+def build_report_candidate(candidate: SearchCandidate) -> ModelCandidate:
+    """Return a candidate of a search as the report lists it."""
+    notes = [*describe_details(candidate), *candidate.reasons, *candidate.differences]
     if candidate.label:
         notes.append(candidate.label)
-    if not notes:
+    if not (candidate.reasons or candidate.differences or candidate.label):
         notes.append("verified" if candidate.verified else candidate.proposed_by)
     return ModelCandidate(
         source=candidate.source,
@@ -148,7 +180,28 @@ def _build_report_candidate(candidate: SearchCandidate) -> ModelCandidate:
         name=candidate.name,
         sha256=candidate.sha256,
         reason="; ".join(notes) or None,
+        base_model=candidate.base_model,
+        version=_get_version(candidate.ids),
     )
+
+
+def describe_details(candidate: SearchCandidate) -> tuple[str, ...]:
+    """Return what tells a candidate apart from others of its name, each in a few words."""
+    details = candidate.details
+    parts = (
+        "suggested" if candidate.suggested else None,
+        f"already here: {candidate.local_path}" if candidate.local_path is not None else None,
+        f"version {details.version}" if details.version else None,
+        details.precision,
+        details.pruning,
+        "main file" if details.is_primary else None,
+    )
+    return tuple(part for part in parts if part)
+
+
+def _get_version(ids: HubIds) -> str | None:
+    """Return what tells two files of one name apart: the version on Civitai, the revision on Hugging Face."""
+    return ids.revision if ids.civitai_version is None else str(ids.civitai_version)
 
 
 def site_name(source: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from comfywatchman.base.clock import Clock
+from comfywatchman.base.clock import Clock, move_time
+from comfywatchman.base.state.ranges import Seconds, UtcTime
 
 _MAX_WALL_DRIFT_SECONDS: Final = 60.0
 
@@ -22,8 +22,8 @@ class Moment(msgspec.Struct, frozen=True):
         boot_id: The boot that `boottime` belongs to; empty when the system has no boot id.
     """
 
-    wall: datetime
-    boottime: float
+    wall: UtcTime
+    boottime: Seconds
     boot_id: str
 
 
@@ -51,7 +51,7 @@ def read_moment(clock: Clock) -> Moment:
 
 def add_seconds(moment: Moment, seconds: float) -> Moment:
     """Return the moment that many seconds later; earlier for a negative number."""
-    wall = moment.wall + timedelta(seconds=round(seconds))
+    wall = move_time(moment.wall, round(seconds))
     return Moment(wall=wall, boottime=moment.boottime + seconds, boot_id=moment.boot_id)
 
 

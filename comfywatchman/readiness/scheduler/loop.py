@@ -13,9 +13,16 @@ import msgspec
 
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import CorruptFile, printable_path, read_state
-from comfywatchman.base.host import SleepMark, detect_sleep, write_sleep_mark
-from comfywatchman.base.process import ChildProcess, ProcessIdentity, end_stray_process, read_process_identity
+from comfywatchman.base.files import printable_path
+from comfywatchman.base.host import SleepMark, detect_sleep, read_sleep_mark, write_sleep_mark
+from comfywatchman.base.process import (
+    NOT_STARTED_STATUS,
+    ChildProcess,
+    ProcessIdentity,
+    end_stray_process,
+    read_process_identity,
+)
+from comfywatchman.base.state.state_file import CorruptFile
 from comfywatchman.base.stop import StopEvent
 from comfywatchman.readiness.gates import TEMPORARY_SKIPS
 from comfywatchman.readiness.scheduler.due import (
@@ -129,6 +136,7 @@ class CycleLoop:
         command: Returns the command of a cycle for a trigger (`first` or `schedule`).
         stop: Ends a running cycle when it is set.
         log: Log for outcomes and errors.
+        record: Called with each outcome, to add it to the history unless the cycle has done so itself.
     """
 
     def __init__(
@@ -140,6 +148,7 @@ class CycleLoop:
         command: Callable[[str], CycleCommand],
         stop: StopEvent,
         log: Logger,
+        record: Callable[[CycleOutcome], None] = lambda _outcome: None,
     ) -> None:
         self._settings = settings
         self._paths = paths
@@ -147,11 +156,14 @@ class CycleLoop:
         self._command = command
         self._stop = stop
         self._log = log
+        self._record_outcome = record
         self._state = ScheduleState(interval_seconds=settings.interval_seconds)
         self._sleep_mark: SleepMark | None = None
         self._attempt: _CycleAttempt | None = None
         self._trigger = "first"
         self._last_beat = clock.monotonic()
+        # The state of a later version is not changed; without it, only its own memory tells the next due time.
+        self._may_save = True
         self.busy = False
 
     def silent_seconds(self) -> float:
@@ -164,6 +176,7 @@ class CycleLoop:
         earlier = load_schedule_state(self._paths.state)
         if isinstance(earlier, CorruptFile):
             self._log_damage(earlier)
+            self._may_save = earlier.later_version is None
         elif earlier is not None:
             self._state = msgspec.structs.replace(earlier, interval_seconds=self._settings.interval_seconds)
             self._end_orphan()
@@ -188,7 +201,7 @@ class CycleLoop:
             self.busy = False
 
     def _read_sleep_mark(self) -> SleepMark | None:
-        mark = read_state(self._paths.awake, SleepMark)
+        mark = read_sleep_mark(self._paths.awake, self._clock)
         if isinstance(mark, CorruptFile):
             self._log_damage(mark)
             return None
@@ -197,7 +210,8 @@ class CycleLoop:
     def _log_damage(self, file: CorruptFile) -> None:
         moved_to = printable_path(file.moved_to) if file.moved_to else None
         facts = {"path": printable_path(file.path), "kept_as": moved_to, "reason": file.reason}
-        self._log.warning("state file damaged", extra=facts)
+        event = "state file damaged" if file.later_version is None else "state file of a later version"
+        self._log.warning(event, extra=facts)
 
     def _end_orphan(self) -> None:
         """End the cycle of a scheduler that died: it has no deadline any more, and it holds the cycle lock."""
@@ -263,11 +277,14 @@ class CycleLoop:
             outcome = attempt.build_outcome("failed", at=self._now(), reason="not-started", message=str(failure))
         self._attempt = None
         self._record(outcome)
-        self._retry_soon_after_sleep(outcome)
+        self._retry_soon(outcome)
 
     def _run_cycle(self, attempt: _CycleAttempt) -> CycleOutcome:
         command = self._command(attempt.trigger)
-        with ChildProcess(command.argv, extra_environment=command.environment, folder=command.folder) as child:
+        # A cycle without a scheduler would have no deadline, and would hold the lock of the next one.
+        with ChildProcess(
+            command.argv, extra_environment=command.environment, folder=command.folder, dies_with_us=True
+        ) as child:
             running = self._describe_running(child.pid, attempt)
             self._save(msgspec.structs.replace(self._state, running=running))
             status = child.wait(self._settings.cycle_deadline_seconds, also=[self._stop.fileno()])
@@ -311,11 +328,12 @@ class CycleLoop:
             outcome = attempt.build_outcome("skipped", at=self._now(), reason=note.skipped_reason, message=note.message)
         else:
             message = note.message or _find_last_line(child.errors_tail())
-            outcome = attempt.build_outcome("failed", at=self._now(), reason=f"status-{status}", message=message)
+            reason = "not-started" if status == NOT_STARTED_STATUS else f"status-{status}"
+            outcome = attempt.build_outcome("failed", at=self._now(), reason=reason, message=message)
         return msgspec.structs.replace(outcome, cycle_id=note.id)
 
-    def _retry_soon_after_sleep(self, outcome: CycleOutcome) -> None:
-        """Make a cycle that was skipped because of sleep due again soon.
+    def _retry_soon(self, outcome: CycleOutcome) -> None:
+        """Make a cycle that was skipped for a reason that passes within minutes due again soon.
 
         Otherwise a laptop that is awake for an hour at a time would never run a cycle.
         """
@@ -348,10 +366,16 @@ class CycleLoop:
             level = WARNING
         self._log.log(level, "due cycle settled", extra=facts)
         self._save(add_outcome(self._state, outcome))
+        try:
+            self._record_outcome(outcome)
+        except Failure as failure:
+            self._log.error("history not written", extra={"code": failure.code, "detail": failure.message})
 
     def _save(self, state: ScheduleState) -> None:
         """Set the state and write it; a state that a full disk refuses is written at a later tick."""
         self._state = state
+        if not self._may_save:
+            return
         try:
             save_schedule_state(self._paths.state, state)
         except Failure as failure:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
-from comfywatchman.base.files import CorruptFile, read_state, set_aside, to_json, write_if_changed
+from comfywatchman.base.state.ranges import Count, Pid, Seconds, UtcTime
+from comfywatchman.base.state.state_file import CorruptFile, read_state, write_state
 from comfywatchman.readiness.scheduler.due import Moment
 
 SCHEMA_VERSION: Final = 1
@@ -51,13 +51,13 @@ class CycleOutcome(msgspec.Struct, frozen=True):
 
     outcome: OutcomeKind
     trigger: str
-    due_at: datetime
-    started_at: datetime | None
-    finished_at: datetime
+    due_at: UtcTime
+    started_at: UtcTime | None
+    finished_at: UtcTime
     cycle_id: str | None = None
     reason: str | None = None
     message: str | None = None
-    count: int = 1
+    count: Count = 1
 
 
 class RunningCycle(msgspec.Struct, frozen=True):
@@ -72,12 +72,12 @@ class RunningCycle(msgspec.Struct, frozen=True):
         started_at: When it was started, UTC.
     """
 
-    pid: int
-    started_ticks: int
+    pid: Pid
+    started_ticks: Count
     boot_id: str
     trigger: str
-    due_at: datetime
-    started_at: datetime
+    due_at: UtcTime
+    started_at: UtcTime
 
 
 class ScheduleState(msgspec.Struct, frozen=True):
@@ -91,29 +91,25 @@ class ScheduleState(msgspec.Struct, frozen=True):
         schema_version: Version of this schema.
     """
 
-    interval_seconds: float
+    interval_seconds: Seconds
     next_due: Moment | None = None
     running: RunningCycle | None = None
     last_outcomes: tuple[CycleOutcome, ...] = ()
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
 
 
 def load_schedule_state(path: Path) -> ScheduleState | CorruptFile | None:
-    """Read the state; a damaged file, or one of another version, is set aside and returned as `CorruptFile`."""
-    state = read_state(path, ScheduleState)
-    if isinstance(state, ScheduleState) and state.schema_version != SCHEMA_VERSION:
-        reason = f"schema_version is {state.schema_version}, not {SCHEMA_VERSION}"
-        return CorruptFile(path=path, moved_to=set_aside(path), reason=reason)
-    return state
+    """Read the state; a damaged file is set aside and returned as `CorruptFile`, as is one of a later version."""
+    return read_state(path, ScheduleState)
 
 
 def save_schedule_state(path: Path, state: ScheduleState) -> None:
     """Write the state atomically if it changed.
 
     Raises:
-        Failure: `state-unwritable`.
+        Failure: `state-newer`, `state-unwritable`.
     """
-    write_if_changed(path, to_json(state))
+    write_state(path, state)
 
 
 def add_outcome(state: ScheduleState, outcome: CycleOutcome) -> ScheduleState:

@@ -1,7 +1,8 @@
-"""Build the service files that run cycles: a systemd user service, a systemd timer, or a crontab line."""
+"""Build service files: systemd units for cycles and for the supervisor of ComfyUI, or a crontab line."""
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -10,11 +11,15 @@ from pathlib import Path
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import printable_path, write_atomic
+from comfywatchman.base.files import printable_path, unwritable_failure, write_atomic
 from comfywatchman.readiness.scheduler.loop import SKIPPED_STATUS
 
 WATCHDOG_SECONDS: Final = 120
 """Silence after which systemd restarts the scheduler, which reports at least every 5 seconds."""
+
+SUPERVISOR_WATCHDOG_SECONDS: Final = 300
+"""The same for the supervisor, in addition to the time of a stop. It reports every 10 seconds, but not while it stops
+ComfyUI, nor while it changes production, for which it waits a minute for the lock of the governed root."""
 
 _UV_CACHE: Final = re.compile(r"(archive|builds|environments)-v[0-9]+")
 _UNQUOTED: Final = "/._-=:+@%,"
@@ -60,6 +65,44 @@ Nice=10
 WantedBy=default.target
 """
     return UnitFile("comfywatchman.service", text)
+
+
+def build_supervisor_unit(argv: Sequence[str], *, stop_seconds: float, is_kept: bool) -> UnitFile:
+    """Return the user service that runs the supervisor of ComfyUI; it counts as started once ComfyUI is proved ready.
+
+    Args:
+        argv: The program by its absolute path, and its arguments.
+        stop_seconds: How long the supervisor may take to stop ComfyUI.
+        is_kept: Whether ComfyUI outlives the supervisor.
+
+    Raises:
+        Failure: `service-impossible` when a unit file cannot contain one of the arguments.
+    """
+    # The supervisor stops ComfyUI by itself; what is left after its limits is killed, unless ComfyUI is to stay.
+    kill_mode = "process" if is_kept else "mixed"
+    text = f"""\
+[Unit]
+Description=comfywatchman: keeps ComfyUI running
+
+[Service]
+Type=notify
+ExecStart={_format_command(argv)}
+# The supervisor has limits of its own for a start.
+TimeoutStartSec=infinity
+TimeoutStopSec={math.ceil(stop_seconds)}
+KillMode={kill_mode}
+# The supervisor starts a ComfyUI again that the kernel ended for memory; by default, systemd would stop both.
+OOMPolicy=continue
+Restart=on-failure
+RestartSec=10
+RestartPreventExitStatus={_USAGE_STATUS}
+SuccessExitStatus={_INTERRUPTED_STATUS}
+WatchdogSec={SUPERVISOR_WATCHDOG_SECONDS + math.ceil(stop_seconds)}
+
+[Install]
+WantedBy=default.target
+"""
+    return UnitFile("comfywatchman-supervisor.service", text)
 
 
 def build_timer_units(
@@ -156,6 +199,44 @@ def write_units(units: Sequence[UnitFile], folder: Path) -> tuple[Path, ...]:
     for unit, path in zip(units, paths, strict=True):
         write_atomic(path, unit.text.encode())
     return paths
+
+
+UNIT_NAMES: Final = (
+    "comfywatchman.service",
+    "comfywatchman-cycle.timer",
+    "comfywatchman-cycle.service",
+    "comfywatchman-supervisor.service",
+)
+"""Every unit that this program may have written."""
+
+
+def list_written_units(folder: Path) -> tuple[str, ...]:
+    """Return the names of our units in a folder."""
+    return tuple(name for name in UNIT_NAMES if (folder / name).exists())
+
+
+def remove_units(names: Sequence[str], folder: Path) -> None:
+    """Delete units from a folder; one that is gone already is no error.
+
+    Raises:
+        Failure: `state-unwritable`.
+    """
+    for name in names:
+        path = folder / name
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable_failure(path, error, verb="deleted") from error
+
+
+def list_care_commands(units: Sequence[UnitFile]) -> tuple[tuple[str, str], ...]:
+    """Return what a person may want to do with a unit later, each with its command."""
+    name = units[-1].name
+    return (
+        ("See its log", f"journalctl --user --unit {units[0].name} --follow"),
+        ("Stop it", f"systemctl --user stop {name}"),
+        ("Remove it", "comfywatchman install-service --remove"),
+    )
 
 
 def list_activation_commands(units: Sequence[UnitFile]) -> tuple[str, ...]:

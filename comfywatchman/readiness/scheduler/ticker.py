@@ -14,6 +14,7 @@ from comfywatchman.base.host import notify_service_manager
 from comfywatchman.base.lock import hold_lock
 from comfywatchman.base.stop import StopEvent
 from comfywatchman.readiness.scheduler.loop import CycleCommand, CycleLoop, SchedulePaths, ScheduleSettings
+from comfywatchman.readiness.scheduler.state import CycleOutcome
 
 INTERRUPTED_STATUS: Final = 130
 
@@ -96,6 +97,7 @@ def run_scheduler(
     clock: Clock,
     command: Callable[[str], CycleCommand],
     log: Logger,
+    record: Callable[[CycleOutcome], None] = lambda _outcome: None,
     notify_address: str | None = None,
 ) -> int:
     """Run cycles at a fixed rate until SIGTERM, SIGINT or SIGHUP; the first one at once.
@@ -108,6 +110,7 @@ def run_scheduler(
         clock: The clocks of this machine.
         command: Returns the command of a cycle for a trigger (`first` or `schedule`).
         log: Log for outcomes and errors.
+        record: Adds an outcome to the history; see `CycleLoop`.
         notify_address: Value of `NOTIFY_SOCKET`; systemd is notified there that the scheduler is ready and alive.
 
     Returns:
@@ -118,7 +121,7 @@ def run_scheduler(
     """
     with hold_lock(paths.lock, command="comfywatchman --scheduler", clock=clock), StopEvent() as stop:
         stop.set_on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        loop = CycleLoop(settings, paths=paths, clock=clock, command=command, stop=stop, log=log)
+        loop = CycleLoop(settings, paths=paths, clock=clock, command=command, stop=stop, log=log, record=record)
         loop.begin()
         ticker = Ticker(loop.tick, seconds=settings.tick_seconds, clock=clock)
         ticker.start()

@@ -6,18 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from comfywatchman.base.clock import Clock
-from comfywatchman.base.files import CorruptFile
 from comfywatchman.base.settings import SearchSection, Settings
+from comfywatchman.base.state.state_file import CorruptFile
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.layout import ReadinessLayout
 from comfywatchman.readiness.search.budget import SearchBudget
 from comfywatchman.readiness.search.chain import search_multiple_models
 from comfywatchman.readiness.search.context import Backend, Progress
-from comfywatchman.readiness.search.decisions import load_decisions
-from comfywatchman.readiness.search.factory import build_policy, open_search
+from comfywatchman.readiness.search.decisions import load_decisions, mark_candidates
+from comfywatchman.readiness.search.factory import build_policy, find_bad_address, find_host, open_search
 from comfywatchman.readiness.search.queries import build_search_items, load_local_catalogue
 from comfywatchman.readiness.search.results import SearchResult, SearchStatus, describe_unreachable
 from comfywatchman.readiness.status import MissingModel
@@ -82,11 +81,14 @@ def resolve_missing(missing: Iterable[tuple[WorkflowFacts, MissingModel]], reque
         return SearchReport()
     settings, layout = request.settings, request.layout
     catalogue = load_local_catalogue(request.root, request.custom_nodes, cache=layout.model_catalogue)
-    items = build_search_items(
-        listed, policy=build_policy(settings), catalogue=catalogue, local_models=request.list_local_models()
-    )
+    local_models = request.list_local_models()
+    items = build_search_items(listed, policy=build_policy(settings), catalogue=catalogue, local_models=local_models)
     decisions, corrupt_decisions = load_decisions(layout.decisions)
     problems: list[str | CorruptFile] = [*catalogue.problems]
+    for names in _list_addresses(settings.search, request.backends or settings.search.backend_order):
+        bad_address = find_bad_address(settings, *names)
+        if bad_address is not None:
+            problems.append(bad_address.message)
     with open_search(
         settings, clock=request.clock, budget=request.budget, database=request.database, decisions=decisions
     ) as search:
@@ -100,10 +102,25 @@ def resolve_missing(missing: Iterable[tuple[WorkflowFacts, MissingModel]], reque
         )
         if search.cache is not None:
             problems.extend(search.cache.problems)
+        if search.language_model is not None and search.language_model.trouble is not None:
+            problems.append(f"The language model was left out of this search: {search.language_model.trouble}")
     if corrupt_decisions is not None:
         problems.append(corrupt_decisions)
     problems.extend(_describe_unreachable_sites(results, settings.search, request.budget.unreachable))
-    return SearchReport(tuple(results), tuple(problems))
+    return SearchReport(tuple(mark_candidates(result, local_models) for result in results), tuple(problems))
+
+
+def _list_addresses(section: SearchSection, backends: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the keys of `[search]` with the addresses of the sites that are queried."""
+    chosen = set(backends)
+    if chosen & {"qwen", "civitai"}:
+        yield "civitai_url", "civitai_fallback_url"
+    if chosen & {"qwen", "huggingface"}:
+        yield ("huggingface_url",)
+    if "civarchive" in chosen:
+        yield ("civarchive_url",)
+    if "qwen" in chosen and section.web_search != "none" and section.web_search_url:
+        yield ("web_search_url",)
 
 
 def _describe_unreachable_sites(
@@ -120,7 +137,7 @@ def _describe_unreachable_sites(
         "civarchive": (section.civarchive_url,),
     }
     for source, count in waiting.items():
-        hosts = [urlsplit(url).netloc for url in urls.get(source, ())]
+        hosts = [find_host(url) for url in urls.get(source, ())]
         reasons = dict.fromkeys(unreachable_hosts[host].rstrip(".") for host in hosts if host in unreachable_hosts)
         models = "1 model was" if count == 1 else f"{count} models were"
         why = f" ({'; '.join(reasons)})" if reasons else ""

@@ -11,6 +11,8 @@ import msgspec
 from comfywatchman.readiness.search.claims import ModelQuery
 from comfywatchman.readiness.search.context import Backend, SearchContext, SearchItem
 from comfywatchman.readiness.search.gather import (
+    build_query_terms,
+    describe_no_search_terms,
     search_civarchive,
     search_civitai,
     search_hugging_face,
@@ -26,6 +28,7 @@ from comfywatchman.readiness.search.results import (
     SkippedBackend,
     merge_results,
 )
+from comfywatchman.readiness.states import SearchDoubt
 
 _CATALOGUES: Final[frozenset[Backend]] = frozenset({"civitai", "huggingface"})
 
@@ -61,8 +64,7 @@ def query_backends(item: SearchItem, search: SearchContext, backends: Sequence[B
         if not is_found or backend in _CATALOGUES:
             results.append(_query_backend(backend, item.query, search, now))
     if not usable:
-        # Without any query, "not found" would claim too much.
-        results.append(build_error(item.query, "No usable search backend is configured.", now))
+        results.append(_build_unasked(item.query, skipped, now))
     result = msgspec.structs.replace(merge_results(results), skipped=tuple(skipped))
     _log.info(
         "missing model searched",
@@ -74,6 +76,18 @@ def query_backends(item: SearchItem, search: SearchContext, backends: Sequence[B
 def build_error(query: ModelQuery, reason: str, now: str) -> SearchResult:
     """Return an ERROR result with a sentence as its evidence."""
     return SearchResult(SearchStatus.ERROR, query.filename, query.folder, now, evidence=(reason,))
+
+
+def _build_unasked(query: ModelQuery, skipped: Sequence[SkippedBackend], now: str) -> SearchResult:
+    """Return the result of a search in which no backend was queried: ERROR, as "not found" would claim too much.
+
+    A name that gives no words to search for is not an error, since asking again would change nothing.
+    """
+    if any(entry.reason is BackendSkipReason.NO_SEARCH_TERMS for entry in skipped):
+        evidence = (describe_no_search_terms(query),)
+        status, doubt = SearchStatus.UNCERTAIN, SearchDoubt.NOT_ASKED
+        return SearchResult(status, query.filename, query.folder, now, evidence=evidence, doubt=doubt)
+    return build_error(query, "No usable search backend is configured.", now)
 
 
 def _is_settled(results: Sequence[SearchResult]) -> bool:
@@ -88,6 +102,9 @@ def _find_skip_reason(backend: Backend, query: ModelQuery, search: SearchContext
         return BackendSkipReason.NO_LANGUAGE_MODEL
     if backend == "civarchive" and query.sha256 is None:
         return BackendSkipReason.NO_DECLARED_HASH
+    is_found_by_hash = backend == "civitai" and query.sha256 is not None
+    if backend in _CATALOGUES and not is_found_by_hash and not build_query_terms(query):
+        return BackendSkipReason.NO_SEARCH_TERMS
     return None
 
 
@@ -103,4 +120,4 @@ def _query_backend(backend: Backend, query: ModelQuery, search: SearchContext, n
         result = search_hugging_face(query, hubs, policy=policy, searched_at=now)
     else:
         result = search_civarchive(query, hubs, policy=policy, searched_at=now)
-    return msgspec.structs.replace(result, backends=(BackendStatus(backend, result.status),))
+    return msgspec.structs.replace(result, backends=(BackendStatus(backend, result.status, result.doubt),))

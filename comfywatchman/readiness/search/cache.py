@@ -10,13 +10,18 @@ from typing import Final
 
 import msgspec
 
+from comfywatchman.base.settings import Settings
 from comfywatchman.readiness.database import Database, TableStore
 from comfywatchman.readiness.search.claims import ModelQuery, Proposal
 from comfywatchman.readiness.search.lifetimes import RECHECK_SECONDS, lifetime_seconds
 from comfywatchman.readiness.search.results import SearchResult, SearchStatus
+from comfywatchman.readiness.states import NO_RESULT_DOUBTS
 
-RESULT_SCHEMA_VERSION: Final = 2
+RESULT_SCHEMA_VERSION: Final = 3
 """Raised when a field of `SearchResult` changes its meaning, so that older rows are not misread."""
+
+_FOUND_SCHEMA_VERSION: Final = 2
+"""The version before `RESULT_SCHEMA_VERSION`, in which a FOUND has the same meaning."""
 
 _RETENTION_SECONDS: Final = 400 * 24 * 3600.0
 
@@ -40,7 +45,8 @@ class CachedSearch:
     Attributes:
         result: A current result of the same backends, or a FOUND of any; None if the model must be searched again.
         needs_recheck: `result` is a FOUND old enough to be verified with its hub again.
-        doubts: Current UNCERTAIN results of other backends; the present ones cannot override them.
+        doubts: Current UNCERTAIN results of other backends that name a candidate or an obstacle; the present ones
+            cannot override them.
         outdated: The last result of the same backends, past its lifetime; used if no request is allowed.
     """
 
@@ -80,7 +86,7 @@ class SearchCache(TableStore):
         for row in rows:
             if row.context == context:
                 own_row = row
-            elif row.result.status is SearchStatus.UNCERTAIN and self._is_current(row):
+            elif row.result.status is SearchStatus.UNCERTAIN and self._is_lasting_doubt(row):
                 doubts.append(row.result)
         if own_row is None:
             return CachedSearch(doubts=tuple(doubts))
@@ -118,8 +124,11 @@ class SearchCache(TableStore):
                 rows.append(_CachedRow(context, asked_at, result))
         return rows
 
+    def _is_lasting_doubt(self, row: _CachedRow) -> bool:
+        return row.result.doubt not in NO_RESULT_DOUBTS and self._is_current(row)
+
     def _is_current(self, row: _CachedRow) -> bool:
-        lifetime = lifetime_seconds(row.result.status)
+        lifetime = lifetime_seconds(row.result)
         # A negative age means that the clock was set back, so the real age is unknown.
         return lifetime is not None and 0 <= self._now - row.searched_at <= lifetime
 
@@ -143,13 +152,25 @@ def compute_digest(value: object) -> str:
     return hashlib.blake2b(msgspec.json.encode(value), digest_size=16).hexdigest()
 
 
+def digest_accounts(settings: Settings) -> str:
+    """Return a digest of the keys with which sites are queried, which stands for the accounts that got an answer.
+
+    A site shows an account what it hides from others, so a new key searches again. The keys cannot be read from it.
+    """
+    return compute_digest((settings.secrets.civitai_api_key, settings.secrets.hf_token))
+
+
 def _decode(encoded: bytes) -> SearchResult | None:
-    """Return a stored result; None for one that is damaged or of another schema version."""
+    """Return a stored result; None for one that is damaged or of another schema version.
+
+    A FOUND of version 2 is read: its fields mean the same. The others of that version have neither doubts nor proofs.
+    """
     try:
         stored = msgspec.json.decode(encoded, type=_StoredResult)
     except msgspec.MsgspecError:
         return _decode_old_form(encoded)
-    return stored.result if stored.schema_version == RESULT_SCHEMA_VERSION else None
+    is_old_found = stored.schema_version == _FOUND_SCHEMA_VERSION and stored.result.status is SearchStatus.FOUND
+    return stored.result if is_old_found or stored.schema_version == RESULT_SCHEMA_VERSION else None
 
 
 def _decode_old_form(encoded: bytes) -> SearchResult | None:

@@ -10,13 +10,15 @@ from enum import Enum, auto
 import msgspec
 
 from comfywatchman.base.clock import format_utc
+from comfywatchman.readiness.search.access import confirm_access
 from comfywatchman.readiness.search.backends import build_error, query_backends
 from comfywatchman.readiness.search.cache import CachedSearch, SearchCache, cache_key, compute_digest
-from comfywatchman.readiness.search.claims import HubState, ModelQuery, Proposal
+from comfywatchman.readiness.search.claims import UNANSWERED_STATES, HubState, ModelQuery, Proposal
 from comfywatchman.readiness.search.context import Backend, Progress, SearchContext, SearchItem
 from comfywatchman.readiness.search.gather import fetch_records, verify_proposals
 from comfywatchman.readiness.search.results import SearchResult, SearchStatus, merge_results
 from comfywatchman.readiness.search.verify import reason_invalid
+from comfywatchman.readiness.states import SearchDoubt
 
 
 def search_multiple_models(
@@ -111,6 +113,14 @@ class _SearchRun:
         """Digest of the backends and their configuration; cached results belong to it."""
         return compute_digest((self.backends, self.context.configuration))
 
+    def ignores(self, cached: SearchResult) -> bool:
+        """Return whether a cached result is to be replaced; an unreadable answer is as good as an error."""
+        if cached.status in self.refresh:
+            return True
+        # A person who is waiting may have accepted terms or bought access in the meantime.
+        is_closed = cached.doubt in {SearchDoubt.ACCESS_RESTRICTED, SearchDoubt.PRIVATE_OR_GONE}
+        return SearchStatus.ERROR in self.refresh and (cached.is_unreadable or is_closed)
+
     def find_known_result(self, item: SearchItem, cached: CachedSearch) -> SearchResult | None:
         """Return the result that needs no request: an invalid name, a person's choice, or a current cached result."""
         context = self.context
@@ -120,7 +130,7 @@ class _SearchRun:
         chosen = context.decisions.find_result(item.query, context.policy, now)
         if chosen is not None:
             return chosen
-        if cached.result is None or cached.result.status in self.refresh:
+        if cached.result is None or self.ignores(cached.result):
             return None
         if cached.needs_recheck and self.backends:
             return None
@@ -131,7 +141,7 @@ class _SearchRun:
         context = self.context
         now = format_utc(context.clock.now())
         is_disproved = False
-        if cached.result is not None and cached.result.status not in self.refresh:
+        if cached.result is not None and not self.ignores(cached.result):
             # Current results never get here (`find_known_result`), so this one is a FOUND that needs a recheck.
             recheck = _recheck_found(cached.result, item.query, context)
             if recheck is not _Recheck.DISPROVED:
@@ -175,11 +185,13 @@ def _run_searches(
 def _recheck_found(found: SearchResult, query: ModelQuery, search: SearchContext) -> _Recheck:
     """Verify an old FOUND with its hub again."""
     proposal = Proposal("workflow", "an earlier search", found.ids, found.filename, found.sha256)
-    records = fetch_records(proposal, query, search.hubs)
-    if any(record.state is HubState.PRESENT and record.sha256 == found.sha256 for record in records):
+    fetched = fetch_records(proposal, query, search.hubs)
+    records = confirm_access(query, fetched, search.hubs.civitai, search.policy)
+    present = [record for record in records if record.state is HubState.PRESENT and record.restriction is None]
+    if any(record.sha256 == found.sha256 for record in present):
         return _Recheck.CONFIRMED
-    undecided = {HubState.UNREACHABLE, HubState.FAILED, HubState.UNVERIFIABLE}
-    if any(record.state in undecided for record in records):
+    undecided = UNANSWERED_STATES | {HubState.UNVERIFIABLE, HubState.CUT}
+    if any(record.state in undecided or record.unreadable for record in records):
         return _Recheck.UNANSWERED
     return _Recheck.DISPROVED
 

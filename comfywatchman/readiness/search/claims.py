@@ -1,4 +1,4 @@
-"""Values of the search: the model that is wanted, proposals for it, and the records of the hubs."""
+"""What a search works with: the wanted model, proposals for it, and what the hubs (model sites) state of a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Literal
 
-from comfywatchman.readiness.search.results import NO_HUB_IDS, HubIds
+from comfywatchman.readiness.search.absence import AbsenceProof
+from comfywatchman.readiness.search.results import NO_DETAILS, NO_HUB_IDS, FileDetails, HubIds
 from comfywatchman.sources.file_names import base_name
 
 ProposedBy = Literal["workflow", "note", "catalogue", "search", "model"]
@@ -23,15 +24,26 @@ class HubState(Enum):
     PRESENT = auto()
     ABSENT = auto()
     GATED = auto()
+    HIDDEN = auto()
+    """The hub denies access, or reports that it does not exist in the way in which it hides private things."""
+    ARCHIVED = auto()
+    """Its author has archived the model."""
+    TAKEN_DOWN = auto()
+    HASH_NOT_SHOWN = auto()
+    """The hub knows the hash, but shows no file that has it."""
+    CUT = auto()
+    """The hub lists more files than were read, one of which may be the file."""
     UNVERIFIABLE = auto()
     """It is on none of the hubs that can verify it."""
     UNREACHABLE = auto()
     """The hub did not respond."""
     FAILED = auto()
     """The request failed in another way, or was not sent: rate limit, budget, refused key."""
+    UNREADABLE = auto()
+    """The hub's response, or the part in which the file may be, cannot be read."""
 
 
-UNANSWERED_STATES: Final = frozenset({HubState.UNREACHABLE, HubState.FAILED})
+UNANSWERED_STATES: Final = frozenset({HubState.UNREACHABLE, HubState.FAILED, HubState.UNREADABLE})
 """States from which nothing may be concluded about the file."""
 
 
@@ -92,8 +104,12 @@ class HubRecord:
         format: `SafeTensor`, `PickleTensor`, …
         scans: Results of virus and pickle scanners.
         base_model: Model family.
-        note: A restriction to report, such as `early access until …`.
+        details: What tells it apart from other files of its name.
+        restriction: Why the file cannot be fetched at present, such as `Early access: …`; None if nothing is known.
+        is_complete: False for a record from a list, which leaves out whether the file may be downloaded.
         reason: Why the file is not available, in a sentence; empty for `PRESENT` and `UNREACHABLE`.
+        unreadable: Names of fields that the hub sent in a form that cannot be read.
+        absence: The proof that the hub does not have it; only for `ABSENT`, and None where nothing is proved.
     """
 
     proposal: Proposal
@@ -110,8 +126,12 @@ class HubRecord:
     format: str | None = None
     scans: tuple[str, ...] = ()
     base_model: str | None = None
-    note: str | None = None
+    details: FileDetails = NO_DETAILS
+    restriction: str | None = None
+    is_complete: bool = True
     reason: str = ""
+    unreadable: tuple[str, ...] = ()
+    absence: AbsenceProof | None = None
 
 
 def build_query(

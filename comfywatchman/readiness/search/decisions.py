@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import CorruptFile, read_state, to_json, write_atomic
 from comfywatchman.base.lock import hold_lock
+from comfywatchman.base.state.state_file import CorruptFile, read_state, write_state
 from comfywatchman.readiness.search.claims import SHA256_PATTERN, ModelQuery
 from comfywatchman.readiness.search.results import MatchConfidence, SearchCandidate, SearchResult, SearchStatus
 from comfywatchman.readiness.search.verify import SearchPolicy
-from comfywatchman.sources.file_names import base_name
+from comfywatchman.sources.file_names import base_name, find_precision, tokenize
 from comfywatchman.sources.urls import reason_to_refuse
 
 _VERSION: Final = 1
@@ -45,8 +47,13 @@ class Decisions(msgspec.Struct, frozen=True):
         decisions: Choices by folder and name of the model.
     """
 
-    schema_version: int = _VERSION
+    schema_version: Literal[1] = _VERSION
     decisions: dict[str, Decision] = {}
+
+    @property
+    def listed(self) -> tuple[Decision, ...]:
+        """All choices."""
+        return tuple(self.decisions.values())
 
     def find_result(self, query: ModelQuery, policy: SearchPolicy, searched_at: str) -> SearchResult | None:
         """Return the chosen candidate of a model as a result; None without a usable choice."""
@@ -92,7 +99,7 @@ def store_choice(path: Path, result: SearchResult, choice: str, *, policy: Searc
 
     Raises:
         Failure: `choice-impossible` if there is no such candidate, or its download could not be verified;
-            `lock-held`, `state-unwritable`.
+            `lock-held`, `state-newer`, `state-unwritable`.
     """
     candidate = _find_candidate(result, choice)
     reason = _reason_to_reject(candidate, policy)
@@ -107,7 +114,7 @@ def store_choice(path: Path, result: SearchResult, choice: str, *, policy: Searc
         # Read again under the lock: another command may have stored a choice in the meantime.
         stored, _corrupt = load_decisions(path)
         decisions = {**stored.decisions, _model_key(result.filename, result.type): decision}
-        write_atomic(path, to_json(Decisions(_VERSION, decisions)))
+        write_state(path, Decisions(decisions=decisions))
     return decision
 
 
@@ -151,6 +158,57 @@ def _list_last_names(result: SearchResult) -> set[str]:
     return {base_name(result.filename), f"{result.type or '?'}/{base_name(result.filename)}"}
 
 
+def mark_candidates(result: SearchResult, local_models: Mapping[str, str]) -> SearchResult:
+    """Return a result whose candidates name the equal files of this host, and one of which may be suggested. Pure.
+
+    Args:
+        result: The result.
+        local_models: Paths of this host's model files by SHA-256.
+    """
+    candidates = []
+    for candidate in result.candidates:
+        path = local_models.get(candidate.sha256 or "")
+        candidates.append(msgspec.structs.replace(candidate, local_path=path, suggested=False))
+    suggested = suggest_candidate(result.filename, candidates)
+    if suggested is not None:
+        candidates[suggested] = msgspec.structs.replace(candidates[suggested], suggested=True)
+    return msgspec.structs.replace(result, candidates=tuple(candidates))
+
+
+def suggest_candidate(filename: str, candidates: Sequence[SearchCandidate]) -> int | None:
+    """Return the index of the candidate to suggest; None where that would be a guess. Pure.
+
+    Only files that passed every check are suggested: one that this host has already, else one of a single version or
+    repository, where the name decides (`fp16`, `pruned`), then the site's main file, then the smaller one.
+    """
+    usable = [index for index, candidate in enumerate(candidates) if candidate.verified and is_choosable(candidate)]
+    local = [index for index in usable if candidates[index].local_path is not None]
+    if local:
+        return local[0]
+    places = {(candidates[index].ids.civitai_version, candidates[index].ids.repo) for index in usable}
+    if len(places) != 1:
+        return None
+    return min(usable, key=lambda index: _rank_suggestion(filename, candidates[index]))
+
+
+def _rank_suggestion(filename: str, candidate: SearchCandidate) -> tuple[int, bool, float]:
+    details = candidate.details
+    tokens = tokenize(base_name(filename))
+    wanted_precision = find_precision(base_name(filename))
+    contradictions = 0
+    if wanted_precision and details.precision and wanted_precision != details.precision.lower():
+        contradictions += 1
+    for pruning, other in (("pruned", "full"), ("full", "pruned")):
+        if pruning in tokens and details.pruning == other:
+            contradictions += 1
+    return contradictions, not details.is_primary, candidate.size or math.inf
+
+
+def is_choosable(candidate: SearchCandidate) -> bool:
+    """Return whether a person can choose a candidate: it has an address, and a hash that proves its download."""
+    return candidate.url is not None and candidate.sha256 is not None
+
+
 def candidate_id(candidate: SearchCandidate) -> str:
     """Return the id by which people choose a candidate (`civitai:12/34/56`, `huggingface:owner/name/path`)."""
     ids = candidate.ids
@@ -173,8 +231,12 @@ def _find_candidate(result: SearchResult, choice: str) -> SearchCandidate:
     raise Failure(
         "choice-impossible",
         f"{result.filename} has no candidate {choice}.",
-        hint=f"Choose one of these: {known}." if known else "No candidates are known; run: comfywatchman resolve",
+        hint=f"Choose one of these: {known}." if known else _suggest_search(result),
     )
+
+
+def _suggest_search(result: SearchResult) -> str:
+    return f"No candidates are known; search again: comfywatchman resolve --refresh {shlex.quote(result.filename)}"
 
 
 def _reason_to_reject(candidate: SearchCandidate, policy: SearchPolicy) -> str | None:

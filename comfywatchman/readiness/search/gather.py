@@ -1,36 +1,59 @@
-"""Queries the hubs about proposals and file names. `readiness.search.verify` decides on the records.
-
-Every URL is built here from ids. A URL from a workflow, a note or a web page is parsed for its ids and never requested.
-"""
+"""Queries Civitai, Hugging Face and CivArchive about proposals and file names; `readiness.search.verify` decides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.network.settings import UNREACHABLE_CODES
+from comfywatchman.readiness.search.absence import UnknownHash
+from comfywatchman.readiness.search.access import confirm_access
 from comfywatchman.readiness.search.claims import HubRecord, HubState, ModelQuery, Proposal
+from comfywatchman.readiness.search.hub_records import (
+    build_civitai_record,
+    build_unreadable_record,
+    build_withdrawn_model_record,
+    build_withdrawn_record,
+    describe_unreadable_entries,
+    has_same_name,
+    read_civitai_records,
+    read_hugging_face_records,
+)
 from comfywatchman.readiness.search.results import (
     NO_HUB_IDS,
     HubIds,
     SearchResult,
-    add_doubts,
+    SearchStatus,
+    add_doubt,
     describe_truncation,
 )
 from comfywatchman.readiness.search.verify import SearchPolicy, decide_result, reason_invalid
+from comfywatchman.readiness.states import SearchDoubt
 from comfywatchman.sources.civarchive import CivArchive
-from comfywatchman.sources.civitai.client import Civitai, CivitaiHit
-from comfywatchman.sources.civitai.schema import CivitaiVersion
-from comfywatchman.sources.file_names import base_name, build_search_terms, is_precision_variant, is_same_name
-from comfywatchman.sources.huggingface import GatedRepo, HubNotFound, HuggingFace, RemoteFile
+from comfywatchman.sources.civitai.client import Civitai
+from comfywatchman.sources.civitai.lookups import HashLookup
+from comfywatchman.sources.civitai.schema import parse_mode
+from comfywatchman.sources.file_names import base_name, build_search_terms
+from comfywatchman.sources.huggingface import HuggingFace
 from comfywatchman.sources.urls import HuggingFaceFile, build_civitai_url, build_hugging_face_url
 
 MAX_PROPOSALS: Final = 40
-_MAX_FILES_PER_REPO: Final = 4
 _REPOS_PER_TERM: Final = 5
 _MAX_TERMS: Final = 2
+_CIVITAI_SEARCH: Final = Proposal("search", "Civitai's search")
+_HUGGING_FACE_SEARCH: Final = Proposal("search", "Hugging Face's search")
+_ARCHIVE_SEARCH: Final = Proposal("search", "CivArchive")
+_SINGLE_FAILURES: Final = frozenset({"http-body", "http-status", "source-forbidden", "source-unavailable"})
+"""Failures of one request, after which others may succeed."""
+_STATE_BY_FAILURE: Final = {
+    "http-body": HubState.UNREADABLE,
+    # A 403 concerns the one requested place; a 401 may be the fault of the key, and so concern all places.
+    "source-forbidden": HubState.HIDDEN,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +67,31 @@ class Hubs:
 
 @dataclass(frozen=True, slots=True)
 class _RepoSearch:
-    """Repositories that search terms lead to, and the terms with more repositories than were read."""
+    """Repositories that search terms lead to, the terms with more than were read, and the number of unreadable ones."""
 
-    repos: tuple[str, ...]
-    truncated_terms: tuple[str, ...]
+    repos: tuple[str, ...] = ()
+    truncated_terms: tuple[str, ...] = ()
+    unreadable: int = 0
+
+
+def build_query_terms(query: ModelQuery) -> tuple[str, ...]:
+    """Return the words to search for; none for a name that is too short for any, such as `ae.safetensors`."""
+    return build_search_terms(query.names[-1])
+
+
+def describe_no_search_terms(query: ModelQuery) -> str:
+    """Return the sentence for a model that no site was searched for."""
+    return f"No site was searched: {query.names[-1]!r} gives no words to search for."
 
 
 def verify_proposals(
-    query: ModelQuery, proposals: Iterable[Proposal], hubs: Hubs, *, policy: SearchPolicy, searched_at: str
+    query: ModelQuery,
+    proposals: Iterable[Proposal],
+    hubs: Hubs,
+    *,
+    policy: SearchPolicy,
+    searched_at: str,
+    is_search: bool = False,
 ) -> SearchResult:
     """Query the hubs about proposals and return what they prove. Hub failures become ERROR; nothing is raised.
 
@@ -61,16 +101,19 @@ def verify_proposals(
         hubs: The hubs to query.
         policy: Which files may become FOUND.
         searched_at: Time of the search, as state files write it.
+        is_search: Whether the proposals are the results of a search, so that without any nothing was found.
     """
     distinct = list(dict.fromkeys(proposals)) if reason_invalid(query) is None else []
     records: list[HubRecord] = []
     for proposal in distinct[:MAX_PROPOSALS]:
         records.extend(fetch_records(proposal, query, hubs))
-    result = decide_result(query, records, policy=policy, searched_at=searched_at)
+    records = confirm_access(query, records, hubs.civitai, policy)
+    result = decide_result(query, records, policy=policy, searched_at=searched_at, is_asked=is_search)
     left_out = len(distinct) - MAX_PROPOSALS
     if left_out <= 0:
         return result
-    return add_doubts(result, [f"The last {left_out} of {len(distinct)} proposals were not verified."])
+    reason = f"The last {left_out} of {len(distinct)} proposals were not verified."
+    return add_doubt(result, SearchDoubt.CUT_SEARCH, [reason])
 
 
 def fetch_records(proposal: Proposal, query: ModelQuery, hubs: Hubs) -> tuple[HubRecord, ...]:
@@ -79,9 +122,9 @@ def fetch_records(proposal: Proposal, query: ModelQuery, hubs: Hubs) -> tuple[Hu
     names_civitai = ids.civitai_version is not None or ids.civitai_model is not None
     try:
         if ids.repo is not None and hubs.huggingface is not None:
-            return tuple(_read_hugging_face_records(proposal, query, hubs.huggingface))
+            return tuple(read_hugging_face_records(proposal, query, hubs.huggingface))
         if names_civitai and hubs.civitai is not None:
-            return tuple(_read_civitai_records(proposal, hubs.civitai))
+            return tuple(read_civitai_records(proposal, query, hubs.civitai))
     except Failure as failure:
         return (_build_failure_record(proposal, _hub_name(ids), failure, _build_url(ids, hubs)),)
     reason = "its host states no hash before a download, so it cannot be verified"
@@ -102,17 +145,26 @@ def search_civitai(
         searched_at: Time of the search.
         terms: Additional search terms, such as a language model proposes.
     """
-    proposal = Proposal("search", "Civitai's search")
-    if hubs.civitai is None or reason_invalid(query) is not None:
-        return decide_result(query, (), policy=policy, searched_at=searched_at)
+    civitai = hubs.civitai
+    all_terms = tuple(dict.fromkeys((*terms, *build_query_terms(query))))
+    if civitai is None or reason_invalid(query) is not None or (not all_terms and query.sha256 is None):
+        return _decide_unasked(query, policy=policy, searched_at=searched_at)
+    records: list[HubRecord] = []
     truncated_terms: tuple[str, ...] = ()
     try:
-        hits, truncated_terms = _find_civitai_hits(query, hubs.civitai, terms)
-        records = [_build_civitai_record(proposal, hit) for hit in hits]
+        if query.sha256 is not None:
+            records += _read_by_hash(query.sha256, civitai)
+        if not any(record.state is HubState.PRESENT for record in records):
+            found, truncated_terms = _read_by_name(query, civitai, terms)
+            records += found
     except Failure as failure:
-        records = [_build_failure_record(proposal, "civitai", failure)]
-    result = decide_result(query, records, policy=policy, searched_at=searched_at)
-    return add_doubts(result, describe_truncation("civitai", truncated_terms))
+        records.append(_build_failure_record(_CIVITAI_SEARCH, "civitai", failure))
+    records = confirm_access(query, records, civitai, policy)
+    result = decide_result(query, records, policy=policy, searched_at=searched_at, is_asked=True)
+    if result.status is SearchStatus.NOT_FOUND:
+        # Civitai knows hashes for certain, so it does not matter how many models its words lead to.
+        return result
+    return add_doubt(result, SearchDoubt.CUT_SEARCH, describe_truncation("civitai", truncated_terms))
 
 
 def search_hugging_face(
@@ -128,173 +180,134 @@ def search_hugging_face(
         terms: Additional search terms.
     """
     hub = hubs.huggingface
-    if hub is None or reason_invalid(query) is not None:
-        return decide_result(query, (), policy=policy, searched_at=searched_at)
-    all_terms = tuple(dict.fromkeys((*terms, *build_search_terms(query.names[-1]))))
-    found = _RepoSearch((), ())
+    all_terms = tuple(dict.fromkeys((*terms, *build_query_terms(query))))
+    if hub is None or reason_invalid(query) is not None or not all_terms:
+        return _decide_unasked(query, policy=policy, searched_at=searched_at)
+    found = _RepoSearch()
     records: list[HubRecord] = []
-    closed_repos = []
     try:
         found = _find_repos(hub, all_terms[: _MAX_TERMS + len(terms)])
         for repo in found.repos:
-            proposal = Proposal("search", "Hugging Face's search", HubIds(repo=repo))
-            # One record at a time, so that those before a failure count.
-            for record in _read_hugging_face_records(proposal, query, hub):
-                if record.state is HubState.GATED and record.ids.path is None:
-                    closed_repos.append(record.reason)
-                elif record.state is not HubState.ABSENT:
-                    records.append(record)
+            records.extend(_read_found_repo(repo, query, hub))
     except Failure as failure:
-        records.append(_build_failure_record(Proposal("search", "Hugging Face's search"), "huggingface", failure))
-    result = decide_result(query, records, policy=policy, searched_at=searched_at)
-    truncated = describe_truncation("huggingface", found.truncated_terms)
-    return add_doubts(result, (*truncated, *closed_repos))
+        records.append(_build_failure_record(_HUGGING_FACE_SEARCH, "huggingface", failure))
+    if found.unreadable:
+        reason = describe_unreadable_entries("Hugging Face", found.unreadable)
+        records.append(build_unreadable_record(_HUGGING_FACE_SEARCH, "huggingface", reason))
+    result = decide_result(query, records, policy=policy, searched_at=searched_at, is_asked=True)
+    return add_doubt(result, SearchDoubt.CUT_SEARCH, describe_truncation("huggingface", found.truncated_terms))
 
 
 def search_civarchive(query: ModelQuery, hubs: Hubs, *, policy: SearchPolicy, searched_at: str) -> SearchResult:
     """Search CivArchive for a declared hash. Its records are hints for a person, never FOUND."""
-    proposal = Proposal("search", "CivArchive")
     records: list[HubRecord] = []
+    is_asked = False
     if hubs.civarchive is not None and query.sha256 is not None:
+        is_asked = True
         try:
-            records = _read_archive_records(proposal, query, hubs.civarchive, query.sha256)
+            records = _read_archive_records(query, hubs.civarchive, query.sha256)
         except Failure as failure:
-            records = [_build_failure_record(proposal, "civarchive", failure)]
-    return decide_result(query, records, policy=policy, searched_at=searched_at)
+            records = [_build_failure_record(_ARCHIVE_SEARCH, "civarchive", failure)]
+    return decide_result(query, records, policy=policy, searched_at=searched_at, is_asked=is_asked)
 
 
-def _find_civitai_hits(
-    query: ModelQuery, civitai: Civitai, terms: Sequence[str]
-) -> tuple[tuple[CivitaiHit, ...], tuple[str, ...]]:
-    """Return the matching files, and the search terms with more results than were read."""
-    if query.sha256 is not None:
-        by_hash = civitai.find_by_hash(query.sha256)
-        if by_hash is not None and by_hash.hit is not None:
-            return (by_hash.hit,), ()
+def _decide_unasked(query: ModelQuery, *, policy: SearchPolicy, searched_at: str) -> SearchResult:
+    """Return the result of a hub that was not queried: it is switched off, or the name gives no search terms."""
+    result = decide_result(query, (), policy=policy, searched_at=searched_at)
+    if result.status is SearchStatus.UNCERTAIN and not build_query_terms(query):
+        return msgspec.structs.replace(result, evidence=(describe_no_search_terms(query),))
+    return result
+
+
+def _read_by_hash(sha256: str, civitai: Civitai) -> list[HubRecord]:
+    """Return the file with a hash on Civitai, the proof that it has none, or why neither is known."""
+    found = civitai.find_by_hash(sha256)
+    if found is None:
+        proof = UnknownHash("civitai", sha256)
+        return [HubRecord(_CIVITAI_SEARCH, HubState.ABSENT, "civitai", absence=proof)]
+    if found.hit is not None:
+        return [build_civitai_record(_CIVITAI_SEARCH, found.hit)]
+    return [_build_hidden_hash_record(found)]
+
+
+def _build_hidden_hash_record(found: HashLookup) -> HubRecord:
+    """Return the record of a version that Civitai returned for a hash without a file that has it."""
+    version = found.version
+    ids = HubIds(civitai_model=version.model_id or None, civitai_version=version.id)
+    if version.mode is not None:
+        model_name = (version.model.name if version.model is not None else None) or ""
+        return build_withdrawn_record(_CIVITAI_SEARCH, version.mode, model_name, ids)
+    if version.hides_hashes:
+        count = version.unreadable or len(version.files)
+        reason = describe_unreadable_entries("Civitai", count)
+        return build_unreadable_record(_CIVITAI_SEARCH, "civitai", reason, ids)
+    reason = f"Civitai knows the hash from version {version.id}, but shows no file that has it."
+    return HubRecord(_CIVITAI_SEARCH, HubState.HASH_NOT_SHOWN, "civitai", ids=ids, reason=reason)
+
+
+def _read_by_name(query: ModelQuery, civitai: Civitai, terms: Sequence[str]) -> tuple[list[HubRecord], tuple[str, ...]]:
+    """Return the records of files by name, and the search terms with more results than were read."""
     found = civitai.find_by_file_name(query.names[0], also=query.names[1:], terms=terms)
-    return (*found.exact, *found.variants), found.cut
+    hits = (*found.exact, *found.variants)
+    records = [build_civitai_record(_CIVITAI_SEARCH, hit, is_listed=True) for hit in hits]
+    for model in found.withdrawn:
+        mode = parse_mode(model.mode)
+        is_listed = any(has_same_name(query, file.name) for version in model.versions for file in version.files)
+        if mode is not None and not is_listed:
+            records.append(build_withdrawn_model_record(_CIVITAI_SEARCH, model, mode))
+    if found.unreadable:
+        reason = describe_unreadable_entries("Civitai", found.unreadable)
+        records.append(build_unreadable_record(_CIVITAI_SEARCH, "civitai", reason))
+    return records, found.cut
 
 
 def _find_repos(hub: HuggingFace, terms: Sequence[str]) -> _RepoSearch:
     repos: dict[str, None] = {}
     truncated_terms = []
+    unreadable = 0
     for term in terms:
         # One more than is read shows whether there are more.
         listed = hub.search_repos(term, limit=_REPOS_PER_TERM + 1)
-        if len(listed) > _REPOS_PER_TERM:
+        unreadable += listed.unreadable
+        if len(listed.repos) + listed.unreadable > _REPOS_PER_TERM:
             truncated_terms.append(term)
-        for repo in listed[:_REPOS_PER_TERM]:
+        for repo in listed.repos[:_REPOS_PER_TERM]:
             repos[repo.id] = None
-    return _RepoSearch(tuple(repos), tuple(truncated_terms))
+    return _RepoSearch(tuple(repos), tuple(truncated_terms), unreadable)
 
 
-def _read_civitai_records(proposal: Proposal, civitai: Civitai) -> list[HubRecord]:
-    ids = proposal.ids
-    base_url, versions = _read_civitai_versions(ids, civitai)
-    hits = [CivitaiHit(base_url, version, file) for version in versions for file in version.files]
-    if ids.civitai_file is not None:
-        hits = [hit for hit in hits if hit.file.id == ids.civitai_file]
-    if hits:
-        return [_build_civitai_record(proposal, hit) for hit in hits]
-    subject = f"version {ids.civitai_version}" if ids.civitai_version else f"model {ids.civitai_model}"
-    reason = f"Civitai has no such file of {subject}."
-    return [HubRecord(proposal, HubState.ABSENT, "civitai", ids=ids, reason=reason)]
+def _read_found_repo(repo: str, query: ModelQuery, hub: HuggingFace) -> list[HubRecord]:
+    """Return the files of a repository that may be the model. One that fails does not hide the next.
+
+    Raises:
+        Failure: Every further request would fail as well.
+    """
+    proposal = Proposal("search", _HUGGING_FACE_SEARCH.origin, HubIds(repo=repo))
+    records: list[HubRecord] = []
+    try:
+        # One record at a time, so that those before a failure count.
+        found_records = read_hugging_face_records(proposal, query, hub)
+        records.extend(record for record in found_records if record.state is not HubState.ABSENT)
+    except Failure as failure:
+        if failure.code not in _SINGLE_FAILURES:
+            raise
+        records.append(_build_failure_record(proposal, "huggingface", failure))
+    return records
 
 
-def _read_civitai_versions(ids: HubIds, civitai: Civitai) -> tuple[str, tuple[CivitaiVersion, ...]]:
-    """Return the base URL of the server that has the version or model, and the versions; empty if there is none."""
-    if ids.civitai_version is not None:
-        version = civitai.fetch_version(ids.civitai_version)
-        return (version[0], (version[1],)) if version is not None else ("", ())
-    model = civitai.fetch_model(ids.civitai_model or 0)
-    return (model[0], model[1].versions) if model is not None else ("", ())
-
-
-def _build_civitai_record(proposal: Proposal, hit: CivitaiHit) -> HubRecord:
-    version, file = hit.version, hit.file
-    file_id = file.id or None
-    return HubRecord(
-        proposal=proposal,
-        state=HubState.PRESENT,
-        source="civitai",
-        name=file.name,
-        ids=HubIds(civitai_model=version.model_id or None, civitai_version=version.id, civitai_file=file_id),
-        url=build_civitai_url(hit.base_url, version.id, file_id),
-        size=file.size_bytes,
-        size_is_exact=False,
-        sha256=file.sha256,
-        model_type=version.model_type,
-        file_type=file.type,
-        format=file.metadata.format if file.metadata is not None else None,
-        scans=tuple(scan for scan in (file.pickle_scan_result, file.virus_scan_result) if scan),
-        base_model=version.base_model,
-        note=_describe_access(version),
-    )
-
-
-def _describe_access(version: CivitaiVersion) -> str | None:
-    if version.paid_access is not None:
-        until = version.paid_access.ends_at
-        return f"Early access: only buyers may download it until {until}" if until else "Only buyers may download it"
-    if version.usage_control not in {None, "Download"}:
-        return "Its creator does not allow downloads"
-    return None
-
-
-def _read_hugging_face_records(proposal: Proposal, query: ModelQuery, hub: HuggingFace) -> Iterator[HubRecord]:
-    ids = proposal.ids
-    repo, revision = ids.repo or "", ids.revision or "main"
-    if ids.path is not None:
-        yield _read_hugging_face_file(proposal, hub, HuggingFaceFile(repo, revision, ids.path))
-        return
-    listed = hub.list_files(repo, revision=revision)
-    if isinstance(listed, (HubNotFound, GatedRepo)):
-        yield _build_absent_record(proposal, listed, ids)
-        return
-    paths = [file.path for file in listed if _may_match(query, base_name(file.path))]
-    if not paths:
-        reason = f"{repo} has no file of that name."
-        yield HubRecord(proposal, HubState.ABSENT, "huggingface", ids=ids, reason=reason)
-    # A repository may hold the same model in a dozen precisions; the wanted name is read first.
-    paths.sort(key=lambda path: not _has_same_name(query, base_name(path)))
-    for path in paths[:_MAX_FILES_PER_REPO]:
-        yield _read_hugging_face_file(proposal, hub, HuggingFaceFile(repo, revision, path))
-
-
-def _read_hugging_face_file(proposal: Proposal, hub: HuggingFace, file: HuggingFaceFile) -> HubRecord:
-    remote = hub.head_file(file.repo, file.revision, file.path)
-    if not isinstance(remote, RemoteFile):
-        ids = HubIds(repo=file.repo, revision=file.revision, path=file.path)
-        return _build_absent_record(proposal, remote, ids)
-    # The URL names the commit, so that a later download gets the verified bytes.
-    pinned = HuggingFaceFile(remote.repo, remote.commit, remote.path)
-    return HubRecord(
-        proposal=proposal,
-        state=HubState.PRESENT,
-        source="huggingface",
-        name=base_name(remote.path),
-        ids=HubIds(repo=remote.repo, revision=remote.commit, path=remote.path),
-        url=build_hugging_face_url(hub.base_url, pinned),
-        size=remote.size,
-        sha256=remote.sha256,
-    )
-
-
-def _build_absent_record(proposal: Proposal, absence: HubNotFound | GatedRepo, ids: HubIds) -> HubRecord:
-    state = HubState.GATED if isinstance(absence, GatedRepo) else HubState.ABSENT
-    name = base_name(ids.path or "") or proposal.name
-    return HubRecord(proposal, state, "huggingface", name, ids, reason=absence.message)
-
-
-def _read_archive_records(proposal: Proposal, query: ModelQuery, archive: CivArchive, digest: str) -> list[HubRecord]:
+def _read_archive_records(query: ModelQuery, archive: CivArchive, digest: str) -> list[HubRecord]:
     version = archive.find_by_sha256(digest)
     if version is None:
-        return []
+        proof = UnknownHash("civarchive", digest)
+        return [HubRecord(_ARCHIVE_SEARCH, HubState.ABSENT, "civarchive", absence=proof)]
+    if not version.files:
+        reason = "CivArchive knows the hash, but shows no file that has it."
+        return [HubRecord(_ARCHIVE_SEARCH, HubState.HASH_NOT_SHOWN, "civarchive", reason=reason)]
     records = []
     for file in version.files:
         mirrors = [mirror for mirror in file.mirrors if mirror.deleted_at is None]
         record = HubRecord(
-            proposal=proposal,
+            proposal=_ARCHIVE_SEARCH,
             state=HubState.UNVERIFIABLE,
             source="civarchive",
             name=file.name or query.names[0],
@@ -311,7 +324,7 @@ def _build_failure_record(proposal: Proposal, source: str, failure: Failure, url
     is_unreachable = failure.code in UNREACHABLE_CODES
     return HubRecord(
         proposal=proposal,
-        state=HubState.UNREACHABLE if is_unreachable else HubState.FAILED,
+        state=HubState.UNREACHABLE if is_unreachable else _STATE_BY_FAILURE.get(failure.code, HubState.FAILED),
         source=source,
         name=name,
         ids=proposal.ids,
@@ -329,14 +342,6 @@ def _build_url(ids: HubIds, hubs: Hubs) -> str | None:
     if ids.civitai_version is not None and hubs.civitai is not None:
         return build_civitai_url(hubs.civitai.base_urls[0], ids.civitai_version, ids.civitai_file)
     return None
-
-
-def _may_match(query: ModelQuery, name: str) -> bool:
-    return _has_same_name(query, name) or any(is_precision_variant(wanted, name) for wanted in query.names)
-
-
-def _has_same_name(query: ModelQuery, name: str) -> bool:
-    return any(is_same_name(wanted, name) for wanted in query.names)
 
 
 def _hub_name(ids: HubIds) -> str:

@@ -12,7 +12,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
 from comfywatchman.readiness.search.budget import BudgetedSession, SearchBudget
 from comfywatchman.readiness.search.factory import build_civitai
-from comfywatchman.sources.civitai.client import CivitaiHit
+from comfywatchman.sources.civitai.lookups import CivitaiHit
 from comfywatchman.sources.urls import build_civitai_page_url
 
 

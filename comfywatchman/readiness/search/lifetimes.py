@@ -1,10 +1,11 @@
-"""How long a search result is reused, by its status."""
+"""How long a search result is reused, by its status and doubt, before the search is repeated."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from comfywatchman.readiness.search.results import SearchStatus
+from comfywatchman.readiness.search.results import SearchResult, SearchStatus
+from comfywatchman.readiness.states import SearchDoubt
 
 _HOUR_SECONDS: Final = 3600.0
 _DAY_SECONDS: Final = 24 * _HOUR_SECONDS
@@ -22,6 +23,18 @@ _LIFETIMES: Final = {
 }
 
 
-def lifetime_seconds(status: SearchStatus) -> float | None:
+_DOUBT_LIFETIMES: Final = {
+    SearchDoubt.UNREADABLE_ANSWER: ERROR_SECONDS,
+    # The site is not going to give another answer soon.
+    SearchDoubt.ARCHIVED_BY_AUTHOR: 7 * _DAY_SECONDS,
+    SearchDoubt.TAKEN_DOWN: 7 * _DAY_SECONDS,
+    SearchDoubt.NO_MATCH: 7 * _DAY_SECONDS,
+}
+"""Lifetimes that differ from that of the status."""
+
+
+def lifetime_seconds(result: SearchResult) -> float | None:
     """Return how long a result is reused; None for FOUND, which is reused until its hub disproves it."""
-    return _LIFETIMES.get(status)
+    if result.doubt in _DOUBT_LIFETIMES:
+        return _DOUBT_LIFETIMES[result.doubt]
+    return _LIFETIMES.get(result.status)

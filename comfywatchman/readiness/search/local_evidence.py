@@ -116,7 +116,9 @@ def _build_proposal(
     else:
         # Without ids, the URL is all that a person can look at.
         origin = f"{origin} ({printable_url(url)})"
-    return Proposal(by, origin, ids, name=name, sha256=sha256, url=printable_url(url))
+    # An identifier is no URL, and holds no secret.
+    shown = url if url.lower().startswith("urn:air:") else printable_url(url)
+    return Proposal(by, origin, ids, name=name, sha256=sha256, url=shown)
 
 
 def _extract_file_name(url: str, address: HubAddress | None) -> str:

@@ -59,7 +59,7 @@ def check_type(model_type: str | None, file_type: str | None, folder: str | None
 
     Args:
         model_type: Of the model (`LORA`); unknown types are ignored.
-        file_type: Of the file; where it names a kind of its own (`VAE`), it goes before the model's.
+        file_type: Of the file; where it names a kind of its own (`VAE`), it takes precedence over the model's.
         folder: The loader's; None contradicts nothing.
     """
     fitting = FOLDERS_BY_FILE_TYPE.get(file_type or "", FOLDERS_BY_MODEL_TYPE.get(model_type or ""))

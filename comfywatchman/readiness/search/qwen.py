@@ -18,15 +18,17 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.readiness.search.budget import SearchBudget
 from comfywatchman.readiness.search.claims import ModelQuery, Proposal
 from comfywatchman.readiness.search.gather import Hubs, verify_proposals
+from comfywatchman.readiness.search.hub_records import describe_unreadable_entries
 from comfywatchman.readiness.search.results import (
     HubIds,
     SearchResult,
     SearchStatus,
-    add_doubts,
+    add_doubt,
     describe_truncation,
     merge_results,
 )
 from comfywatchman.readiness.search.verify import SearchPolicy, reason_invalid
+from comfywatchman.readiness.states import SearchDoubt
 from comfywatchman.sources.civitai.schema import CivitaiModel
 from comfywatchman.sources.file_names import base_name, build_search_terms, find_differing_tokens, is_same_name
 from comfywatchman.sources.llm.ranking import MAX_RESULTS, CandidateProvider, LlmProposal, LlmQuestion, LlmSearchResult
@@ -37,6 +39,9 @@ _MAX_FIRST_TERMS: Final = 2
 _REPOS_PER_TERM: Final = 8
 _MAX_CIVITAI_RESULTS: Final = 24
 _MAX_FAILURES: Final = 3
+_HANGS: Final = frozenset({"http-unreachable", "child-timeout"})
+"""Failure codes of a model that did not answer in time."""
+
 _RESERVED_OWNERS: Final = frozenset({"datasets", "spaces", "docs", "blog", "papers", "collections", "api", "models"})
 """First path segments on Hugging Face that are not owners of model repositories."""
 
@@ -52,10 +57,11 @@ class _HubResult:
 
 @dataclass(frozen=True, slots=True)
 class _ResultPage:
-    """The results of one search, and a sentence if there are more than were read."""
+    """The results of one search, a sentence if there are more than were read, and one if some could not be read."""
 
     results: Sequence[_HubResult] = ()
     truncated: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -69,6 +75,7 @@ class _ModelFindings:
         account: One sentence for each round of the language model.
         errors: Failed searches, and failed or unusable answers of the language model.
         truncated: One sentence for each search with more results than were read.
+        is_unreadable: Whether an answer of a site could not be read completely.
     """
 
     results: dict[HubIds, _HubResult] = field(default_factory=dict)
@@ -77,6 +84,7 @@ class _ModelFindings:
     account: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     truncated: list[str] = field(default_factory=list)
+    is_unreadable: bool = False
 
     def add_page(self, fetch: Callable[[], _ResultPage]) -> None:
         """Run one search and add its results, or its failure."""
@@ -84,10 +92,13 @@ class _ModelFindings:
             page = fetch()
         except Failure as failure:
             self.errors.append(failure.message)
+            self.is_unreadable = self.is_unreadable or failure.code == "http-body"
             return
         for result in page.results:
             self.results.setdefault(result.ids, result)
         self.truncated.extend(page.truncated)
+        self.errors.extend(page.unreadable)
+        self.is_unreadable = self.is_unreadable or bool(page.unreadable)
 
     def propose_by_name(self, query: ModelQuery) -> list[Proposal]:
         """Return the results with the wanted name; the hub verifies these whatever the language model picks."""
@@ -103,15 +114,18 @@ class ModelSearch:
     """A language model with the searches that feed it. Threads may share it; the model gets one question at a time.
 
     Attributes:
-        provider: Ranks the results; paused for the rest of the search after three failures in a row.
+        provider: Ranks the results; paused for the rest of the search after three failures in a row, or after one
+            question without an answer in time.
         rounds: Questions per missing file.
         web: Web search; None if none is configured.
+        trouble: Why the language model is not asked any more, for people; None while it answers.
     """
 
     provider: CandidateProvider
     rounds: int = 2
     web: WebSearch | None = None
     _question_lock: threading.Lock = field(default_factory=threading.Lock)
+    trouble: str | None = None
     _failures: int = 0
 
     def search(
@@ -141,7 +155,7 @@ class ModelSearch:
             if not terms:
                 break
         proposals = (*findings.propose_by_name(query), *findings.picked.values())
-        result = verify_proposals(query, proposals, hubs, policy=policy, searched_at=searched_at)
+        result = verify_proposals(query, proposals, hubs, policy=policy, searched_at=searched_at, is_search=True)
         return _add_account(result, findings)
 
     def _run_searches(self, terms: Iterable[str], hubs: Hubs, policy: SearchPolicy, findings: _ModelFindings) -> None:
@@ -179,8 +193,12 @@ class ModelSearch:
                 raise Failure("search-paused", "it failed several times in a row, so it is paused for this search.")
             try:
                 ranking = self.provider.propose(question)
-            except Failure:
+            except Failure as failure:
                 self._failures += 1
+                # The next question would wait as long, and take the time of the other backends.
+                if failure.code in _HANGS:
+                    self._failures = _MAX_FAILURES
+                    self.trouble = failure.message
                 raise
             self._failures = 0
             return ranking
@@ -198,7 +216,15 @@ def _search_civitai(term: str, hubs: Hubs) -> _ResultPage:
     for model in found.models:
         files.extend(_list_files(model))
     truncated_terms = () if found.complete else (term,)
-    return _ResultPage(files, describe_truncation("civitai", truncated_terms))
+    return _ResultPage(
+        files, describe_truncation("civitai", truncated_terms), _describe_unreadable("Civitai", found.unreadable)
+    )
+
+
+def _describe_unreadable(site: str, count: int) -> tuple[str, ...]:
+    if not count:
+        return ()
+    return (describe_unreadable_entries(site, count),)
 
 
 def _list_files(model: CivitaiModel) -> Iterator[_HubResult]:
@@ -206,7 +232,7 @@ def _list_files(model: CivitaiModel) -> Iterator[_HubResult]:
         for file in version.files:
             title = f"{model.name or model.id} / {version.name or version.id} / {file.name}"
             text = ", ".join(part for part in (model.type, version.base_model, file.type) if part)
-            ids = HubIds(civitai_model=model.id, civitai_version=version.id, civitai_file=file.id or None)
+            ids = HubIds(civitai_model=model.id or None, civitai_version=version.id, civitai_file=file.id or None)
             yield _HubResult(LlmSearchResult("civitai", title, text), ids, file.name)
 
 
@@ -216,12 +242,16 @@ def _search_hugging_face(term: str, hubs: Hubs) -> _ResultPage:
     # One more than is read shows whether there are more.
     found = hubs.huggingface.search_repos(term, limit=_REPOS_PER_TERM + 1)
     results = []
-    for repo in found[:_REPOS_PER_TERM]:
+    for repo in found.repos[:_REPOS_PER_TERM]:
         if is_repo_id(repo.id):
             listed = LlmSearchResult("huggingface", repo.id, ", ".join(repo.tags[:8]))
             results.append(_HubResult(listed, HubIds(repo=repo.id)))
-    truncated_terms = (term,) if len(found) > _REPOS_PER_TERM else ()
-    return _ResultPage(results, describe_truncation("huggingface", truncated_terms))
+    truncated_terms = (term,) if len(found.repos) > _REPOS_PER_TERM else ()
+    return _ResultPage(
+        results,
+        describe_truncation("huggingface", truncated_terms),
+        _describe_unreadable("Hugging Face", found.unreadable),
+    )
 
 
 def _search_web(web: WebSearch, term: str, policy: SearchPolicy) -> _ResultPage:
@@ -275,11 +305,20 @@ def _select_shown(query: ModelQuery, findings: _ModelFindings) -> list[_HubResul
 
 
 def _add_account(result: SearchResult, findings: _ModelFindings) -> SearchResult:
-    """Add the account of the language model; errors and truncated searches turn NOT_FOUND into ERROR or UNCERTAIN."""
+    """Add the account of the language model; errors and truncated searches make the result ERROR or UNCERTAIN."""
     evidence = tuple(dict.fromkeys((*result.evidence, *findings.account)))
-    with_account = add_doubts(msgspec.structs.replace(result, evidence=evidence), findings.truncated)
+    with_account = add_doubt(
+        msgspec.structs.replace(result, evidence=evidence), SearchDoubt.CUT_SEARCH, findings.truncated
+    )
     if not findings.errors:
         return with_account
     errors = tuple(dict.fromkeys(findings.errors))
-    error = SearchResult(SearchStatus.ERROR, result.filename, result.type, result.searched_at, evidence=errors)
+    error = SearchResult(
+        SearchStatus.ERROR,
+        result.filename,
+        result.type,
+        result.searched_at,
+        evidence=errors,
+        doubt=SearchDoubt.UNREADABLE_ANSWER if findings.is_unreadable else None,
+    )
     return merge_results([with_account, error])

@@ -27,8 +27,10 @@ from comfywatchman.readiness.search.results import (
     SearchCandidate,
     SearchResult,
     SearchStatus,
+    find_main_doubt,
     rank_candidate,
 )
+from comfywatchman.readiness.states import SearchDoubt
 from comfywatchman.sources.file_names import (
     PICKLE_EXTENSIONS,
     extension,
@@ -43,6 +45,18 @@ from comfywatchman.sources.urls import NO_HOSTS, reason_to_refuse
 NOT_VERIFIED: Final = "not verified"
 OTHER_PRECISION: Final = "same model, other precision"
 
+_FILE_STATES: Final = frozenset({HubState.PRESENT, HubState.UNVERIFIABLE})
+_DOUBT_BY_STATE: Final = {
+    HubState.UNVERIFIABLE: SearchDoubt.CANDIDATES_NOT_USABLE,
+    HubState.GATED: SearchDoubt.ACCESS_RESTRICTED,
+    HubState.HIDDEN: SearchDoubt.PRIVATE_OR_GONE,
+    HubState.ARCHIVED: SearchDoubt.ARCHIVED_BY_AUTHOR,
+    HubState.TAKEN_DOWN: SearchDoubt.TAKEN_DOWN,
+    HubState.HASH_NOT_SHOWN: SearchDoubt.HASH_NOT_SHOWN,
+    HubState.CUT: SearchDoubt.CUT_SEARCH,
+    HubState.UNREADABLE: SearchDoubt.UNREADABLE_ANSWER,
+}
+_SCAN_FIELDS: Final = frozenset({"pickleScanResult", "virusScanResult"})
 _BAD_SCANS: Final = frozenset({"danger", "unsafe", "infected"})
 _PLACEHOLDER_BYTES: Final = 1 << 10
 _MIN_BYTES: Final = {"checkpoints": 1 << 16, "diffusion_models": 1 << 16, "text_encoders": 1 << 16}
@@ -68,26 +82,35 @@ class _CheckedRecord:
     record: HubRecord
     objections: tuple[str, ...]
 
+    @property
+    def is_model(self) -> bool:
+        """Whether it is the wanted file, which at most its site does not let this account fetch."""
+        restriction = self.record.restriction
+        return not self.objections or (restriction is not None and self.objections == (restriction,))
+
 
 def decide_result(
-    query: ModelQuery, records: Iterable[HubRecord], *, policy: SearchPolicy, searched_at: str
+    query: ModelQuery, records: Iterable[HubRecord], *, policy: SearchPolicy, searched_at: str, is_asked: bool = False
 ) -> SearchResult:
     """Decide the search result for a model from the records of its proposals.
 
     Exactly one hash among the records that pass every check is FOUND, several are UNCERTAIN. If none passes, existing
-    files make it UNCERTAIN, and a hub that could not be queried makes it ERROR, never NOT_FOUND.
+    files make it UNCERTAIN, and a hub that could not be queried makes it ERROR. NOT_FOUND takes a record with a proof
+    of absence, and no other doubt.
 
     Args:
         query: The model.
         records: One record for each proposed file, the most trusted first.
         policy: Which files may be accepted.
         searched_at: Time of the query, as state files write it.
+        is_asked: Whether a site was searched for these records, so that without any nothing was found.
     """
-    blank = SearchResult(SearchStatus.NOT_FOUND, query.filename, query.folder, searched_at)
+    doubt = SearchDoubt.NO_MATCH if is_asked else SearchDoubt.NOT_ASKED
+    blank = SearchResult(SearchStatus.UNCERTAIN, query.filename, query.folder, searched_at, doubt=doubt)
     invalid = reason_invalid(query)
     if invalid is not None:
         evidence = (f"{query.filename!r} cannot be searched for: {invalid}.",)
-        return msgspec.structs.replace(blank, status=SearchStatus.INVALID_FILENAME, evidence=evidence)
+        return msgspec.structs.replace(blank, status=SearchStatus.INVALID_FILENAME, doubt=None, evidence=evidence)
     checked = [_CheckedRecord(record, list_objections(query, record, policy)) for record in records]
     result = msgspec.structs.replace(
         blank,
@@ -96,24 +119,45 @@ def decide_result(
         unreachable=_find_unreachable(checked),
     )
     passed = [entry.record for entry in checked if not entry.objections]
-    hashes = {record.sha256 for record in passed}
-    if len(hashes) == 1:
+    # A file that cannot be fetched is still another file of that name.
+    hashes = {entry.record.sha256 for entry in checked if entry.is_model}
+    if passed and len(hashes) == 1:
         return _build_found(result, query, passed)
-    if hashes:
+    if passed:
         with_conflict = (*result.evidence, DIFFERING_HASHES)
-        return msgspec.structs.replace(result, status=SearchStatus.UNCERTAIN, evidence=with_conflict)
-    return msgspec.structs.replace(result, status=_decide_status_unproven(query, checked))
+        return msgspec.structs.replace(result, doubt=SearchDoubt.CANDIDATES_TO_CHOOSE, evidence=with_conflict)
+    return _decide_unproven(result, query, [entry.record for entry in checked])
 
 
-def _decide_status_unproven(query: ModelQuery, checked: Iterable[_CheckedRecord]) -> SearchStatus:
-    """Return the status if no record passed every check."""
-    status = SearchStatus.NOT_FOUND
-    for entry in checked:
-        if entry.record.state in UNANSWERED_STATES:
-            status = SearchStatus.ERROR
-        elif _is_shown(query, entry.record):
-            return SearchStatus.UNCERTAIN
-    return status
+def _decide_unproven(result: SearchResult, query: ModelQuery, records: Sequence[HubRecord]) -> SearchResult:
+    """Return the result if no record passed every check."""
+    # A file that is not shown is another model, so it raises no doubt.
+    doubtful = [record for record in records if record.state not in _FILE_STATES or _is_shown(query, record)]
+    doubts = [doubt for doubt in map(_find_doubt, doubtful) if doubt is not None]
+    has_files = any(record.state not in UNANSWERED_STATES and _is_shown(query, record) for record in records)
+    if not has_files and any(record.state in UNANSWERED_STATES for record in records):
+        is_unreadable = SearchDoubt.UNREADABLE_ANSWER in doubts
+        doubt = SearchDoubt.UNREADABLE_ANSWER if is_unreadable else None
+        return msgspec.structs.replace(result, status=SearchStatus.ERROR, doubt=doubt)
+    if doubts:
+        return msgspec.structs.replace(result, doubt=find_main_doubt(doubts))
+    absence = tuple(dict.fromkeys(record.absence for record in records if record.absence is not None))
+    if absence:
+        return msgspec.structs.replace(result, status=SearchStatus.NOT_FOUND, doubt=None, absence=absence)
+    # Claims that came to nothing prove no absence elsewhere.
+    return msgspec.structs.replace(result, doubt=SearchDoubt.NO_MATCH) if records else result
+
+
+def _find_doubt(record: HubRecord) -> SearchDoubt | None:
+    """Return the doubt that one record raises; None if it raises none, or the hub did not respond."""
+    if record.state is HubState.PRESENT:
+        if record.unreadable:
+            return SearchDoubt.UNREADABLE_ANSWER
+        if record.restriction is not None:
+            return SearchDoubt.ACCESS_RESTRICTED
+        is_choosable = record.url is not None and record.sha256 is not None and _check_scans(record) is None
+        return SearchDoubt.CANDIDATES_TO_CHOOSE if is_choosable else SearchDoubt.CANDIDATES_NOT_USABLE
+    return _DOUBT_BY_STATE.get(record.state)
 
 
 def reason_invalid(query: ModelQuery) -> str | None:
@@ -135,7 +179,7 @@ def list_objections(query: ModelQuery, record: HubRecord, policy: SearchPolicy) 
     """Return what speaks against a proposed file; nothing if it passes every check."""
     if record.state is HubState.UNREACHABLE:
         return (NOT_VERIFIED,)
-    if record.state is HubState.FAILED:
+    if record.state in UNANSWERED_STATES:
         return (f"{NOT_VERIFIED}: {record.reason}",)
     if record.state is not HubState.PRESENT:
         return (record.reason or "its hub does not show it",)
@@ -147,6 +191,7 @@ def list_objections(query: ModelQuery, record: HubRecord, policy: SearchPolicy) 
         _check_format(record, policy),
         _check_size(record, query.folder),
         _check_hash(query, record),
+        record.restriction,
     )
     return tuple(reason for reason in checks if reason is not None)
 
@@ -191,6 +236,8 @@ def _find_matching_name(query: ModelQuery, name: str) -> str | None:
 
 
 def _check_scans(record: HubRecord) -> str | None:
+    if _SCAN_FIELDS.intersection(record.unreadable):
+        return "the result of a scanner could not be read"
     bad_scans = [scan for scan in record.scans if scan.lower() in _BAD_SCANS]
     if not bad_scans:
         return None
@@ -230,13 +277,12 @@ def _build_found(result: SearchResult, query: ModelQuery, passed: Sequence[HubRe
     ranked = sorted(passed, key=lambda record: ranks.index(_rate_confidence(query, record)))
     best = ranked[0]
     evidence = [*result.evidence, f"{best.proposal.origin}: {_describe_location(best)} passed every check."]
-    if best.name not in query.names:
+    if best.name and best.name not in query.names:
         evidence.append(f"Its name there is {best.name}.")
-    if best.note:
-        evidence.append(f"{best.note}.")
     return msgspec.structs.replace(
         result,
         status=SearchStatus.FOUND,
+        doubt=None,
         source=best.source,
         ids=best.ids,
         url=best.url,
@@ -273,8 +319,11 @@ def _is_shown(query: ModelQuery, record: HubRecord) -> bool:
     It must exist and have the wanted name or hash, or somebody must have claimed that it is this very model. Neither
     holds for a lookalike from our own search, or for the link to another model in a note.
     """
-    if record.state is HubState.ABSENT:
+    if record.state in {HubState.ABSENT, HubState.CUT, HubState.HASH_NOT_SHOWN}:
         return False
+    if record.state is HubState.HIDDEN:
+        # A search or a language model may name a place that was never there.
+        return record.proposal.by not in {"search", "model"}
     if query.sha256 is not None and record.sha256 == query.sha256:
         return True
     for name in query.names:
@@ -290,7 +339,7 @@ def _build_candidate(query: ModelQuery, record: HubRecord, objections: tuple[str
         source=record.source,
         name=record.name or record.proposal.name,
         ids=record.ids,
-        url=None if is_dangerous else record.url,
+        url=None if is_dangerous or record.restriction is not None else record.url,
         size=record.size,
         sha256=record.sha256,
         reasons=objections,
@@ -299,6 +348,7 @@ def _build_candidate(query: ModelQuery, record: HubRecord, objections: tuple[str
         proposed_by=record.proposal.origin,
         verified=not objections,
         base_model=record.base_model,
+        details=record.details,
     )
 
 
@@ -306,10 +356,12 @@ def _build_evidence(checked: Iterable[_CheckedRecord]) -> tuple[str, ...]:
     lines: dict[str, None] = {}
     for entry in checked:
         record = entry.record
-        if record.state is HubState.FAILED:
+        if record.state in UNANSWERED_STATES and record.reason:
             lines[record.reason] = None
         elif record.state is not HubState.PRESENT and record.reason:
             lines[f"{record.proposal.origin}: {record.reason}"] = None
+        elif entry.is_model and record.restriction is not None:
+            lines[f"{_describe_location(record)}: {record.restriction}."] = None
     return tuple(lines)
 
 

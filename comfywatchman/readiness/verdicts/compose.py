@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from comfywatchman.readiness.states import WorkflowStatus
+from comfywatchman.readiness.states import NO_RESULT_DOUBTS, WorkflowStatus
 from comfywatchman.readiness.status import (
     NOT_GOVERNED,
     Environment,
@@ -55,7 +55,7 @@ def compose_verdict(
     Args:
         host: The verdict from models and nodes (and from the rules of a running server), with the search result of
             each missing model that has one.
-        missing_inputs: Files of the user that are not there; only required ones count.
+        missing_inputs: Files of the user that are not there, or could not be looked for; only required ones count.
         environment: The checks of the Python environment.
         start_problems: Faults of the configuration on which ComfyUI exits at its start.
         is_server_running: Whether a server of this installation answered. It has proved that it starts, so failed
@@ -63,10 +63,17 @@ def compose_verdict(
     """
     status, problems = host.status, host.problems
     # The search never changes the status: a file that can be downloaded is still missing here.
-    uncertain_count = host.uncertain_count + sum(model.answer == "UNCERTAIN" for model in host.missing_models)
-    if status is not WorkflowStatus.INVALID and any(missing.required for missing in missing_inputs):
+    # One that no words led to is not in doubt: there is nothing to choose and nothing to look at.
+    doubtful = [model for model in host.missing_models if model.doubt not in NO_RESULT_DOUBTS]
+    uncertain_count = host.uncertain_count + sum(model.answer == "UNCERTAIN" for model in doubtful)
+    required = [missing for missing in missing_inputs if missing.required]
+    unknown_count = sum(missing.obstacle is not None for missing in required)
+    uncertain_count += unknown_count
+    if status is not WorkflowStatus.INVALID and unknown_count < len(required):
         status = WorkflowStatus.MISSING
-    obstacle = _find_obstacle(environment, start_problems)
+    elif status is WorkflowStatus.READY and unknown_count:
+        status = WorkflowStatus.UNCERTAIN
+    obstacle = _find_obstacle(environment, start_problems, host.unconfirmed_packs)
     # An obstacle makes READY doubtful; every other status has a reason of its own that goes before.
     if status is WorkflowStatus.READY and obstacle is not None and not is_server_running:
         status = WorkflowStatus.UNCERTAIN
@@ -101,13 +108,19 @@ def describe_start_problem(problem: StartProblem) -> str:
     return f"ComfyUI cannot start with {problem.path}{line}: {problem.reason}."
 
 
-def _find_obstacle(environment: Environment, start_problems: Sequence[StartProblem]) -> FileProblem | None:
-    """Return why ComfyUI may not start or not run properly; None when no reason is known."""
+def _find_obstacle(
+    environment: Environment, start_problems: Sequence[StartProblem], packs: Collection[str]
+) -> FileProblem | None:
+    """Return why ComfyUI may not start, or not run the packs of a workflow; None when no reason is known.
+
+    A start that imported a pack has proved that it has the packages it needs, so only other packs are passed in.
+    """
     if start_problems:
         message = f"Models and nodes are here, but {describe_start_problem(start_problems[0])}"
         return FileProblem(COMFYUI_EXITS, message)
     for check in environment.checks:
-        if check.vital and check.status == "fail":
+        is_concerned = check.vital or not set(packs).isdisjoint(check.packs)
+        if is_concerned and check.status == "fail":
             return _build_environment_problem(check)
     return None
 

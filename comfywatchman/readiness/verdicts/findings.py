@@ -10,6 +10,7 @@ from comfywatchman.comfyui.install.reachability import Obstacle, describe_obstac
 from comfywatchman.comfyui.references.reference import Confidence, Reference
 from comfywatchman.readiness.models.listing import Absence, CompleteListing
 from comfywatchman.readiness.states import UNDECIDED_STATES, ModelState
+from comfywatchman.readiness.status import MissingNode
 
 
 class InstalledModel(Protocol):
@@ -45,6 +46,9 @@ class ModelLookup(Protocol):
 
     def exact(self, folder: str, name: str) -> InstalledModel | None:
         """Return the file that ComfyUI would open for this name."""
+
+    def by_prefix(self, folder: str, prefix: str) -> InstalledModel | None:
+        """Return the first file of a folder whose name begins with a text."""
 
     def by_basename(self, name_lower: str) -> Sequence[InstalledModel]:
         """Return files of every folder by lower-cased last path segment, whatever their Unicode form."""
@@ -98,6 +102,19 @@ class ModelFinding:
     def is_sure(self) -> bool:
         """Whether a reference that is not ready is certainly missing its model."""
         return is_certain(self.reference.confidence, self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFinding:
+    """The state of one node class on this host.
+
+    Attributes:
+        missing: What is wrong with it; None when this host runs it.
+        unconfirmed_packs: Folders of the packs that bring it, when only their files show that ComfyUI can import them.
+    """
+
+    missing: MissingNode | None = None
+    unconfirmed_packs: tuple[str, ...] = ()
 
 
 def build_missing_finding(reference: Reference, absence: Absence, fix: str, *, path: str | None = None) -> ModelFinding:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from comfywatchman.base.files import printable_path
 from comfywatchman.comfyui.references.reference import Reference
 from comfywatchman.comfyui.workflow.document import DeclaredModel
 from comfywatchman.readiness.states import ModelState
@@ -15,16 +16,17 @@ from comfywatchman.sources.urls import strip_secrets
 
 
 def build_missing_models(
-    findings: Iterable[ModelFinding], declared: Sequence[DeclaredModel]
+    findings: Iterable[ModelFinding], declared: Sequence[DeclaredModel], find_target: Callable[[str], str]
 ) -> tuple[MissingModel, ...]:
     """Build the entries of models that are not ready, the most certain first.
 
     Args:
         findings: Findings of active references that are not `EXACT`.
         declared: Models that the workflow's author declares.
+        find_target: Returns where a new model of a folder belongs.
     """
     ordered = sorted(findings, key=lambda finding: confidence_rank(finding.reference.confidence))
-    return tuple(_build_missing_model(finding, declared) for finding in ordered)
+    return tuple(_build_missing_model(finding, declared, find_target) for finding in ordered)
 
 
 def find_inactive_models(findings: Iterable[ModelFinding]) -> tuple[InactiveModel, ...]:
@@ -69,10 +71,27 @@ def _build_candidate(model: DeclaredModel, url: str) -> ModelCandidate:
     )
 
 
-def _build_missing_model(finding: ModelFinding, declared: Sequence[DeclaredModel]) -> MissingModel:
+def find_file_name(reference: Reference) -> str | None:
+    """Return the name under which the server would find a model of a reference; None when no file can have it."""
+    name = to_posix(reference.value)
+    for tried in reference.tries:
+        # The names of embeddings come without their extension.
+        if tried == name or tried.startswith(f"{name}."):
+            return tried
+    return None
+
+
+def _build_missing_model(
+    finding: ModelFinding, declared: Sequence[DeclaredModel], find_target: Callable[[str], str]
+) -> MissingModel:
     reference = finding.reference
     # For any other state a file is here already, so that an address would be no help.
     is_absent = finding.state is ModelState.MISSING
+    declarations = find_declared_candidates(reference, declared)
+    file_name = find_file_name(reference)
+    target = None
+    if reference.folder is not None:
+        target = f"{find_target(reference.folder)}/{file_name or to_posix(reference.value)}"
     return MissingModel(
         name=reference.value,
         folder=reference.folder,
@@ -83,6 +102,11 @@ def _build_missing_model(finding: ModelFinding, declared: Sequence[DeclaredModel
         fix=finding.fix,
         evidence=reference.evidence,
         confidence=reference.confidence,
-        candidates=find_declared_candidates(reference, declared) if is_absent else (),
+        candidates=declarations if is_absent else (),
         obstacle=finding.obstacle,
+        target=target,
+        found_at=printable_path(finding.path) if finding.path is not None else None,
+        needs_edit=reference.folder is not None and file_name is None,
+        declared_url=declarations[0].url if declarations else None,
+        declared_sha256=(declarations[0].sha256 or "").lower() or None if declarations else None,
     )

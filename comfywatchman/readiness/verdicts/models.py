@@ -117,7 +117,7 @@ def _find_exact(reference: Reference, models: ModelLookup) -> InstalledModel | N
             model = models.exact(folder, name) if name else None
             if model is not None:
                 return model
-    return None
+    return models.by_prefix(reference.folder, reference.prefix) if reference.prefix else None
 
 
 def _build_unknown_folder_finding(reference: Reference, model: InstalledModel) -> ModelFinding:

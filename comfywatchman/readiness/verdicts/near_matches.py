@@ -55,7 +55,9 @@ def judge_near_matches(
     if same_basename:
         return _build_wrong_folder_finding(reference, same_basename, target)
     if isinstance(listing, CompleteListing):
-        return build_missing_finding(reference, listing, f"Put the file into {target}.")
+        below = names[0].rpartition("/")[0]
+        place = f"{target}/{below}" if below else target
+        return build_missing_finding(reference, listing, f"Put the file into {place}.")
     fix = f"This ComfyUI has no model folder {folder}: install the pack or the version that adds it."
     if unknown_classes:
         # ComfyUI learns of such a folder when the pack that registers it is imported.

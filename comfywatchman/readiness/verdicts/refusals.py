@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -15,6 +16,8 @@ from comfywatchman.readiness.status import NOTHING_TO_RUN, FileProblem, RefusedI
 from comfywatchman.readiness.workflow_facts import WorkflowFacts
 
 _MAX_NAMED_CHOICES: Final = 8
+_MAX_SIMILAR: Final = 3
+_MAX_COMPARED: Final = 500
 OUTPUT_LEFT_OUT: Final = "output-left-out"
 """Problem code of an input for which the server leaves out some outputs of a workflow and runs the others."""
 
@@ -25,6 +28,7 @@ _PROBLEMS: Final = {
     RejectionReason.NOT_GIVEN: "gets nothing",
     RejectionReason.NOT_OFFERED: "is {value}",
     RejectionReason.NOT_A_NUMBER: "is {value}, which is not a number",
+    RejectionReason.NOT_A_FILE_NAME: "is {value}, which is not the name of a file",
     RejectionReason.TOO_SMALL: "is {value}, less than the lowest value {limit}",
     RejectionReason.TOO_LARGE: "is {value}, more than the highest value {limit}",
     RejectionReason.BAD_LINK: "has a list that is not a link",
@@ -38,6 +42,7 @@ _PROBLEMS: Final = {
 _FIXES: Final = {
     RejectionReason.NOT_GIVEN: "Link something to it; if it is linked, a node on the way is muted.",
     RejectionReason.NOT_A_NUMBER: "Enter a number in the node.",
+    RejectionReason.NOT_A_FILE_NAME: "Choose a file in the node.",
     RejectionReason.TOO_SMALL: "Enter {limit} or more in the node.",
     RejectionReason.TOO_LARGE: "Enter {limit} or less in the node.",
     RejectionReason.BAD_LINK: "Export the workflow again from the editor: a link is [node id, output number].",
@@ -115,7 +120,7 @@ def _describe_problem(rejected: RejectedInput) -> str:
 
 def _describe_fix(rejected: RejectedInput, *, is_live: bool) -> str:
     if rejected.reason is RejectionReason.NOT_OFFERED:
-        return _explain_choices(rejected.offered, is_live=is_live)
+        return _explain_choices(rejected.value, rejected.offered, is_live=is_live)
     return _fill(_FIXES[rejected.reason], rejected)
 
 
@@ -140,8 +145,18 @@ def _name_type(data_type: str | None) -> str:
     return "a list of choices" if data_type is None or data_type.startswith(LIST_PREFIX) else data_type
 
 
-def _explain_choices(offered: Sequence[Scalar], *, is_live: bool) -> str:
-    named = shorten_list([str(choice) for choice in offered], most=_MAX_NAMED_CHOICES, conjunction="or")
+def _sort_by_likeness(choices: list[str], value: str) -> list[str]:
+    """Return choices with those first that are spelled like a value; most lists are longer than what is named."""
+    # Comparing thousands of choices would take longer than the whole verdict.
+    by_lower_case = {choice.lower(): choice for choice in reversed(choices[:_MAX_COMPARED])}
+    similar = difflib.get_close_matches(value.lower(), by_lower_case, n=_MAX_SIMILAR)
+    first = [by_lower_case[choice] for choice in similar]
+    return [*first, *(choice for choice in choices if choice not in first)]
+
+
+def _explain_choices(value: Scalar, offered: Sequence[Scalar], *, is_live: bool) -> str:
+    choices = _sort_by_likeness([str(choice) for choice in offered], str(value))
+    named = shorten_list(choices, most=_MAX_NAMED_CHOICES, conjunction="or")
     who = "The running ComfyUI" if is_live else "The source of this ComfyUI"
     if not offered:
         return f"{who} offers nothing there: restart it after adding what the node lists."

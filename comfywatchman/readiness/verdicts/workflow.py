@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -12,8 +13,15 @@ from comfywatchman.comfyui.references.reference import Reference
 from comfywatchman.comfyui.validation.rules import NO_RULES, ValidationRules
 from comfywatchman.comfyui.validation.validate import NOTHING_REJECTED, PromptValidation, validate_prompt
 from comfywatchman.readiness.states import ModelState, WorkflowStatus
-from comfywatchman.readiness.status import FileProblem, InactiveModel, MissingModel, MissingNode, RefusedInput
-from comfywatchman.readiness.verdicts.findings import ModelFinding, ModelLookup
+from comfywatchman.readiness.status import (
+    FileProblem,
+    InactiveModel,
+    MissingModel,
+    MissingNode,
+    RefusedInput,
+    UncheckedChoice,
+)
+from comfywatchman.readiness.verdicts.findings import ClassFinding, ModelFinding, ModelLookup
 from comfywatchman.readiness.verdicts.missing_models import build_missing_models, find_inactive_models
 from comfywatchman.readiness.verdicts.models import combine_findings, judge_reference
 from comfywatchman.readiness.verdicts.refusals import (
@@ -23,10 +31,13 @@ from comfywatchman.readiness.verdicts.refusals import (
 )
 from comfywatchman.readiness.workflow_facts import ClassUse, WorkflowFacts
 
-JUDGE_VERSION: Final = 9
+JUDGE_VERSION: Final = 15
 """To be raised when a verdict changes for the same facts; cached verdicts of other versions are not used."""
 
 UNKNOWN_STATE: Final = "unknown"
+
+_MAX_REPEATED: Final = 3
+"""How often the report repeats one kind of problem of a file."""
 
 LINK_TO_NOWHERE: Final = "link-to-nowhere"
 
@@ -35,6 +46,7 @@ INCOMPLETE_READ_CODES: Final = frozenset(
         "node-unreadable",
         "subgraph-cycle",
         "group-values-unmapped",
+        "editor-cannot-send",
         LINK_TO_NOWHERE,
         "model-name-absent",
         "model-name-computed",
@@ -43,8 +55,8 @@ INCOMPLETE_READ_CODES: Final = frozenset(
 )
 """Problems of a file that hide a part of what it needs, or for which the server refuses it."""
 
-NodeJudge = Callable[[str, ClassUse], MissingNode | None]
-"""Returns what is wrong with a node class, or None when this host runs it."""
+NodeJudge = Callable[[str, ClassUse], ClassFinding]
+"""Judges one node class."""
 
 Choices = Callable[[str, str], Collection[str] | None]
 """Returns the list that the running server offers for an input of a node class; None when it is not known."""
@@ -68,6 +80,8 @@ class WorkflowVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
     problems: tuple[FileProblem, ...] = ()
     inputs: tuple[InputFile, ...] = ()
     refused_inputs: tuple[RefusedInput, ...] = ()
+    unconfirmed_packs: tuple[str, ...] = ()
+    unchecked_choices: tuple[UncheckedChoice, ...] = ()
 
 
 def no_choices(_class_type: str, _input: str) -> None:
@@ -93,7 +107,7 @@ def judge_workflow(
     if facts.failure is not None:
         return WorkflowVerdict(status=WorkflowStatus.INVALID, container=facts.container, problems=(facts.failure,))
     # Nodes come first: a missing class makes the values of its inputs doubtful.
-    nodes = judge_nodes(facts.classes, judge_node)
+    nodes, unconfirmed_packs = judge_nodes(facts.classes, judge_node)
     findings = judge_references(facts.references, models, [node.class_type for node in nodes], choices)
     required = [finding for finding in findings if finding.reference.active]
     not_ready = [finding for finding in required if finding.state is not ModelState.EXACT]
@@ -101,10 +115,8 @@ def judge_workflow(
     # An incompletely read workflow may hold the output that seems to be missing.
     reason_not_to_run = find_reason_not_to_run(facts, rules) if unread_count == 0 else None
     validation = _validate(facts, nodes, rules)
-    refused, doubtful = (
-        tuple(build_refused_input(rejected, is_live=rules.is_live) for rejected in inputs)
-        for inputs in (validation.inputs, validation.doubtful)
-    )
+    refused = tuple(build_refused_input(rejected, is_live=rules.is_live) for rejected in validation.inputs)
+    doubtful = tuple(build_refused_input(rejected, is_live=rules.is_live) for rejected in validation.doubtful)
 
     problems = list(facts.problems)
     if reason_not_to_run is not None:
@@ -121,14 +133,30 @@ def judge_workflow(
         container=facts.container,
         format=facts.format,
         models=len(required),
-        missing_models=build_missing_models(not_ready, facts.declared),
+        missing_models=build_missing_models(not_ready, facts.declared, models.target),
         missing_nodes=nodes,
         inactive_models=find_inactive_models(findings),
         uncertain_count=_count_uncertain(nodes, not_ready) + unread_count + _count_doubts(validation),
-        problems=tuple(problems),
+        problems=limit_repeated_problems(problems),
         inputs=facts.inputs,
         refused_inputs=refused if validation.is_whole else (),
+        unconfirmed_packs=unconfirmed_packs,
+        unchecked_choices=tuple(UncheckedChoice(one.class_type, one.input) for one in validation.unchecked),
     )
+
+
+def limit_repeated_problems(problems: Iterable[FileProblem]) -> tuple[FileProblem, ...]:
+    """Return the problems with each kind at most three times, and the number of the others of that kind."""
+    shown: list[FileProblem] = []
+    counts: Counter[str] = Counter()
+    for problem in problems:
+        counts[problem.code] += 1
+        if counts[problem.code] <= _MAX_REPEATED:
+            shown.append(problem)
+    for code, count in counts.items():
+        if count > _MAX_REPEATED:
+            shown.append(FileProblem(code, f"{count - _MAX_REPEATED} more problems of this kind ({count} in all)."))
+    return tuple(shown)
 
 
 def _count_unread(facts: WorkflowFacts, rules: ValidationRules) -> int:
@@ -169,14 +197,20 @@ def judge_references(
     return findings
 
 
-def judge_nodes(classes: Mapping[str, ClassUse], judge_node: NodeJudge) -> tuple[MissingNode, ...]:
-    """Return the problems of the classes of active nodes, sorted by class."""
-    missing = []
+def judge_nodes(
+    classes: Mapping[str, ClassUse], judge_node: NodeJudge
+) -> tuple[tuple[MissingNode, ...], tuple[str, ...]]:
+    """Return the problems of the classes of active nodes, sorted by class, and the packs that nothing has confirmed."""
+    missing: list[MissingNode] = []
+    unconfirmed_packs: set[str] = set()
     for name, use in sorted(classes.items()):
-        node = judge_node(name, use) if use.node_paths else None
-        if node is not None:
-            missing.append(node)
-    return tuple(missing)
+        if not use.node_paths:
+            continue
+        finding = judge_node(name, use)
+        unconfirmed_packs.update(finding.unconfirmed_packs)
+        if finding.missing is not None:
+            missing.append(finding.missing)
+    return tuple(missing), tuple(sorted(unconfirmed_packs))
 
 
 def _decide_status(

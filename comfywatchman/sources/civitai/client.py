@@ -9,22 +9,32 @@ import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import HttpResponse, HttpSession
+from comfywatchman.base.http import REDIRECT_STATUSES, HttpResponse, HttpSession
 from comfywatchman.base.json_values import as_mapping
+from comfywatchman.sources.civitai.lookups import (
+    CivitaiHit,
+    DownloadAccess,
+    FilesByHash,
+    HashLookup,
+    ModelList,
+    NameSearchResult,
+    read_download_redirect,
+)
 from comfywatchman.sources.civitai.schema import (
-    CivitaiFile,
     CivitaiModel,
     CivitaiVersion,
+    parse_mode,
     parse_model,
     parse_version,
 )
-from comfywatchman.sources.file_names import build_search_terms, is_precision_variant, is_same_name
+from comfywatchman.sources.file_names import build_search_terms, is_precision_variant, is_same_name, may_belong_to
 from comfywatchman.sources.identifiers import parse_sha256
-from comfywatchman.sources.site_responses import read_content
+from comfywatchman.sources.site_responses import FORBIDDEN, NOT_FOUND, OK, UNAUTHORIZED, read_content
 
 HASHES_PER_REQUEST: Final = 100
 
@@ -33,72 +43,18 @@ _PAGE_SIZE: Final = 100
 _ANY_HASH: Final = re.compile(r"[0-9A-Fa-f]{8,64}")
 _TRANSIENT_CODES: Final = frozenset({"http-unreachable", "http-body", "source-unavailable"})
 
+_GONE: Final = 410
+_ACCESS_BY_STATUS: Final = {
+    OK: DownloadAccess.GRANTED,
+    UNAUTHORIZED: DownloadAccess.DENIED,
+    FORBIDDEN: DownloadAccess.DENIED,
+    NOT_FOUND: DownloadAccess.GONE,
+    _GONE: DownloadAccess.GONE,
+}
+
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class CivitaiHit:
-    """A file in its version, and the server that reported it (download URLs are built on that server's address)."""
-
-    base_url: str
-    version: CivitaiVersion
-    file: CivitaiFile
-
-
-@dataclass(frozen=True, slots=True)
-class HashLookup:
-    """Civitai's response for a hash.
-
-    Attributes:
-        version: The version in the response.
-        hit: The file of that version with the hash; None when no file has it, so that nothing is proved.
-    """
-
-    version: CivitaiVersion
-    hit: CivitaiHit | None
-
-
-@dataclass(frozen=True, slots=True)
-class FilesByHash:
-    """Civitai's files for many hashes.
-
-    Attributes:
-        hits: Files by lower-case SHA-256; hashes without a file are left out.
-        failure: Why one of the servers could not be queried about the missing hashes; None when all of them could.
-    """
-
-    hits: dict[str, tuple[CivitaiHit, ...]]
-    failure: Failure | None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelList:
-    """Result of a search for words.
-
-    Attributes:
-        models: In the order of the site.
-        complete: False when the site has more models than were read.
-    """
-
-    models: tuple[CivitaiModel, ...]
-    complete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class NameSearchResult:
-    """Result of a search for a file name.
-
-    Attributes:
-        exact: Files with that name, ignoring case, in all versions of all models that were read.
-        variants: Files whose names differ in one precision only.
-        cut: Search terms for which the site has more models than were read.
-    """
-
-    exact: tuple[CivitaiHit, ...]
-    variants: tuple[CivitaiHit, ...]
-    cut: tuple[str, ...] = ()
 
 
 _HitKey = tuple[int, int, str]
@@ -110,6 +66,8 @@ class _TermHits:
 
     hits: dict[_HitKey, CivitaiHit] = field(default_factory=dict)
     cut: list[str] = field(default_factory=list)
+    withdrawn: dict[int, CivitaiModel] = field(default_factory=dict)
+    unreadable: int = 0
     failure: Failure | None = None
 
 
@@ -169,22 +127,29 @@ class Civitai:
         failure: Failure | None = None
         cut: dict[str, None] = {}
         variants: dict[_HitKey, CivitaiHit] = {}
+        withdrawn: dict[int, CivitaiModel] = {}
+        unreadable = 0
+        exact: list[CivitaiHit] = []
         for base_url in self.base_urls:
             found = self._search_terms(base_url, all_terms, names)
             cut.update(dict.fromkeys(found.cut))
+            withdrawn.update(found.withdrawn)
+            unreadable += found.unreadable
             failure = failure or found.failure
-            exact: list[CivitaiHit] = []
             for key, hit in found.hits.items():
                 if _has_any_name(hit, names):
                     exact.append(hit)
                 else:
                     variants[key] = hit
+            # Whatever failed beside it: a file with the exact name is a result.
             if exact:
-                # Whatever failed beside it: a file with the exact name is a result.
-                return NameSearchResult(tuple(exact), tuple(variants.values()), tuple(cut))
-        if failure is not None:
-            raise failure
-        return NameSearchResult((), tuple(variants.values()), tuple(cut))
+                break
+        else:
+            if failure is not None:
+                raise failure
+        return NameSearchResult(
+            tuple(exact), tuple(variants.values()), tuple(cut), tuple(withdrawn.values()), unreadable
+        )
 
     def fetch_model(self, model_id: int) -> tuple[str, CivitaiModel] | None:
         """Return a model with all its versions, after the address of the server that has it; None when none has it.
@@ -223,6 +188,31 @@ class Civitai:
         _log.debug("civitai returned a version without the hash", extra={"hash": digest, "version": version.id})
         return HashLookup(version, None)
 
+    def check_download(self, url: str) -> DownloadAccess:
+        """Request a download address without its content; without a key, nothing is requested.
+
+        Args:
+            url: As `build_civitai_url` builds it for one of the configured addresses; any other is not requested.
+
+        Raises:
+            Failure: The request failed, so nothing is known.
+        """
+        if not self._token or not url.startswith(tuple(f"{base_url}/" for base_url in self.base_urls)):
+            return DownloadAccess.UNKNOWN
+        # The redirect leads to the storage server, which is not needed for the answer.
+        response = self._session.head(url, token=self._token, redirects="none")
+        if response.status in REDIRECT_STATUSES:
+            return read_download_redirect(url, response.headers.get("location", ""))
+        content_type = response.headers.get("content-type", "").lower()
+        if response.status == OK and "html" in content_type:
+            # The page of a login, a proxy or a challenge.
+            return DownloadAccess.UNKNOWN
+        is_own_answer = "json" in content_type
+        if response.status != OK and not is_own_answer:
+            # The page of a proxy proves nothing.
+            return DownloadAccess.UNKNOWN
+        return _ACCESS_BY_STATUS.get(response.status, DownloadAccess.UNKNOWN)
+
     def identify(self, digests: Iterable[str]) -> FilesByHash:
         """Return the files with these SHA-256 hashes; failures are part of the result, none is raised."""
         wanted = _normalize_sha256s(digests)
@@ -233,7 +223,9 @@ class Civitai:
             missing = [digest for digest in wanted if digest not in hits]
             try:
                 for batch in _split_batches(missing, HASHES_PER_REQUEST):
-                    hits |= self._find_files(base_url, batch)
+                    found = self._find_files(base_url, batch)
+                    hits |= found.hits
+                    failure = failure or found.failure
             except Failure as caught:
                 failure = failure or caught
         return FilesByHash(hits, failure if len(hits) < len(wanted) else None)
@@ -246,11 +238,18 @@ class Civitai:
             try:
                 listed = self._search_models(base_url, term, skip_ids=seen_ids)
             except Failure as failure:
-                found.failure = failure
-                break
+                found.failure = found.failure or failure
+                if failure.code not in _TRANSIENT_CODES:
+                    break
+                # Another term may lead to the file.
+                continue
             if not listed.complete:
                 found.cut.append(term)
-            seen_ids.update(model.id for model in listed.models)
+            found.unreadable += listed.unreadable
+            seen_ids.update(model.id for model in listed.models if model.id)
+            for model in listed.models:
+                if parse_mode(model.mode) is not None and any(may_belong_to(name, model.name or "") for name in names):
+                    found.withdrawn[model.id] = model
             for hit in _iterate_files(base_url, listed.models):
                 if _has_any_name(hit, names) or _is_variant_of_any(hit, names):
                     found.hits[hit.version.id, hit.file.id, hit.file.name] = hit
@@ -261,19 +260,23 @@ class Civitai:
         cursor: str | None = None
         seen_cursors: set[str] = set()
         models: list[CivitaiModel] = []
+        unreadable = 0
         for _ in range(self._max_pages):
             items, cursor = self._fetch_page(base_url, query, cursor)
             for item in items:
                 if _get_id(item) in skip_ids:
                     continue
                 model = parse_model(item)
-                if model is not None:
+                if model is None:
+                    unreadable += 1
+                else:
                     models.append(model)
+                    unreadable += model.unreadable
             if not cursor or cursor in seen_cursors:
                 # A repeated cursor leads nowhere; only an empty page shows that it stood at the end.
-                return ModelList(tuple(models), complete=not cursor or not items)
+                return ModelList(tuple(models), complete=not cursor or not items, unreadable=unreadable)
             seen_cursors.add(cursor)
-        return ModelList(tuple(models), complete=False)
+        return ModelList(tuple(models), complete=False, unreadable=unreadable)
 
     def _fetch_page(self, base_url: str, query: str, cursor: str | None) -> tuple[list[Any], str | None]:
         # Words are searched with cursors only: the API rejects `page` together with `query`.
@@ -305,22 +308,26 @@ class Civitai:
             raise failure
         return None
 
-    def _find_files(self, base_url: str, digests: Sequence[str]) -> dict[str, tuple[CivitaiHit, ...]]:
-        """Return the files of one server by hash, for one batch."""
+    def _find_files(self, base_url: str, digests: Sequence[str]) -> FilesByHash:
+        """Return the files of one server by hash, for one batch; an unreadable entry is a failure beside them."""
         url = f"{base_url}/api/v1/model-versions/by-hash"
         response = self._session.post_json(url, [digest.upper() for digest in digests], token=self._token)
         content = read_content(response, _SITE)
         if not isinstance(content, list):
             raise _unexpected_response_failure(response)
         by_digest: dict[str, list[CivitaiHit]] = {}
+        is_readable = True
         for entry in content:
             version = parse_version(entry)
             if version is None:
+                is_readable = False
                 continue
+            is_readable = is_readable and not version.hides_hashes
             for file in version.files:
                 if file.sha256 is not None:
                     by_digest.setdefault(file.sha256, []).append(CivitaiHit(base_url, version, file))
-        return {digest: tuple(by_digest[digest]) for digest in digests if digest in by_digest}
+        hits = {digest: tuple(by_digest[digest]) for digest in digests if digest in by_digest}
+        return FilesByHash(hits, None if is_readable else _unexpected_response_failure(response))
 
 
 def _parse_page(response: HttpResponse) -> tuple[list[Any], str | None]:
@@ -328,7 +335,11 @@ def _parse_page(response: HttpResponse) -> tuple[list[Any], str | None]:
     content = read_content(response, _SITE)
     if not isinstance(content, dict) or not isinstance(content.get("items"), list):
         raise _unexpected_response_failure(response)
-    cursor = as_mapping(content.get("metadata")).get("nextCursor")
+    metadata = content.get("metadata", {})
+    cursor = metadata.get("nextCursor") if isinstance(metadata, dict) else metadata
+    if not isinstance(cursor, (str, int, NoneType)) or not isinstance(metadata, dict):
+        # Without it, nothing shows whether there are more pages.
+        raise _unexpected_response_failure(response)
     return content["items"], str(cursor) if cursor else None
 
 
@@ -351,7 +362,7 @@ def _iterate_files(base_url: str, models: Iterable[CivitaiModel]) -> Iterator[Ci
     for model in models:
         for version in model.versions:
             for file in version.files:
-                yield CivitaiHit(base_url, version, file)
+                yield CivitaiHit(base_url, version, file, model.licence)
 
 
 def _has_any_name(hit: CivitaiHit, names: Sequence[str]) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
-from comfywatchman.base.address import printable_url
+from comfywatchman.base.address import mask_password, printable_url
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpSession
 from comfywatchman.base.json_values import as_list, as_text
@@ -90,14 +90,19 @@ def fetch_civitai_image(
     """Request one image with its metadata, mature ones included, and validate the response.
 
     Raises:
-        Failure: Civitai could not be reached, or refused.
+        Failure: Civitai could not be reached, refused, or sent entries that cannot be read instead of the image.
     """
     query = urlencode({"imageId": image_id, "nsfw": "X", "withMeta": "true"})
     url = f"{base_url.rstrip('/')}{_PATH}?{query}"
     payload = read_content(session.get(url, token=token, redirects="origin"), "Civitai")
     if payload is not None and not (isinstance(payload, dict) and isinstance(payload.get("items"), list)):
         raise Failure("http-body", f"{printable_url(url)} did not send a response of Civitai's API.")
-    return validate_civitai_image_response(image_id, payload, url=url)
+    result = validate_civitai_image_response(image_id, payload, url=url)
+    entries = payload["items"] if payload is not None else []
+    if result.item is None and any(not isinstance(entry, Mapping) for entry in entries):
+        # One of them may be the image.
+        raise Failure("http-body", f"{printable_url(url)} sent images that cannot be read.")
+    return result
 
 
 def validate_civitai_image_response(image_id: int | str, payload: object, *, url: str = "") -> CivitaiImageResult:
@@ -111,7 +116,7 @@ def validate_civitai_image_response(image_id: int | str, payload: object, *, url
     requested_id = str(image_id).strip()
     images = _list_mappings(payload.get("items") if isinstance(payload, Mapping) else None)
     returned_ids = tuple(_format_id(image.get("id")) for image in images)
-    fields = {"requested_id": requested_id, "returned_ids": returned_ids, "url": url}
+    fields = {"requested_id": requested_id, "returned_ids": returned_ids, "url": mask_password(url)}
     _log.debug("civitai returned images", extra=fields)
     is_valid_request = requested_id.isascii() and requested_id.isdigit()
     for image, returned_id in zip(images, returned_ids, strict=True):

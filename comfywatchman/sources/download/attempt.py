@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.stream import ConnectionPool
+from comfywatchman.base.stream import ConnectionPool, HttpStream
 from comfywatchman.sources.download.body import receive_body, stop_failure
 from comfywatchman.sources.download.expectations import AnnouncedFile, find_mismatch
 from comfywatchman.sources.download.limits import DownloadLimits
 from comfywatchman.sources.download.partial_file import ResumeNote
+from comfywatchman.sources.download.ranges import MIN_BYTES, RangeTransfer, receive_ranges
 from comfywatchman.sources.download.redirects import HostPolicy, ResolvedDownload, pin_to_commit, resolve_redirects
 from comfywatchman.sources.download.responses import (
     OK,
@@ -27,6 +28,7 @@ from comfywatchman.sources.download.responses import (
 from comfywatchman.sources.download.retry import RetryPolicy
 from comfywatchman.sources.download.state import DownloadState
 
+_MAX_UNMARKED_ENDS: Final = 3
 _SMALL_FILE_BYTES: Final = 1 << 20
 """Up to this size, a note beside the partial file costs more than downloading it again."""
 
@@ -109,22 +111,63 @@ class Downloader:
         before = state.part.size
         state.responses += 1
         try:
-            receive_body(
-                resolved.stream,
-                state.part,
-                folder=folder,
-                total=total,
-                max_bytes=self.retry.max_bytes if total is None else total,
-                stall_seconds=self.retry.stall_seconds,
-                limits=self.limits,
-            )
+            if total is not None and self._may_split(state, resolved, total):
+                self._receive_ranges(state, folder, resolved, total)
+            else:
+                receive_body(
+                    resolved.stream,
+                    state.part,
+                    folder=folder,
+                    total=total,
+                    max_bytes=self.retry.max_bytes if total is None else total,
+                    stall_seconds=self.retry.stall_seconds,
+                    limits=self.limits,
+                )
         finally:
             state.received_bytes += state.part.size - before
         # Without an announced length, a truncated body shows by its hash or by its missing end mark.
         if total is not None and state.part.size < total:
             shown = resolved.stream.address.printable
             raise TransientFailure(f"{shown} broke off after {state.part.size} of {total} bytes.")
+        if total is None and not resolved.stream.end_is_marked and self._may_be_cut(state):
+            shown = resolved.stream.address.printable
+            raise TransientFailure(f"{shown} broke off after {state.part.size} bytes, as the SHA-256 shows.")
         state.is_complete = True
+
+    def _may_split(self, state: DownloadState, resolved: ResolvedDownload, total: int) -> bool:
+        """Return whether the rest of a file comes over several connections: it is large, and its hash proves it."""
+        offers_ranges = resolved.stream.status == PARTIAL or resolved.stream.headers.get("accept-ranges") == "bytes"
+        is_large = total - state.part.size >= MIN_BYTES
+        return state.connections > 1 and is_large and offers_ranges and state.request.sha256 is not None
+
+    def _receive_ranges(self, state: DownloadState, folder: int, resolved: ResolvedDownload, total: int) -> None:
+        """Receive the rest of a file in ranges; after a failure, the next attempt uses one connection."""
+        address, url = resolved.stream.address, pin_to_commit(state.request.url, resolved.commit)
+
+        def open_range(first: int, last: int) -> HttpStream:
+            headers = {"Range": f"bytes={first}-{last}"}
+            if resolved.is_other_origin:
+                # The storage server's signed address, so that the hub counts one download.
+                return self.connections.open(address, headers)
+            return resolve_redirects(url, headers, connections=self.connections, hosts=self.hosts).stream
+
+        # The body of the response that announced the file is not needed; its connection is closed.
+        resolved.stream.close()
+        state.responses += 1
+        transfer = RangeTransfer(open_range, total, state.connections, self.retry.stall_seconds, self.limits)
+        try:
+            receive_ranges(state.part, folder, transfer)
+        except TransientFailure:
+            state.connections = 1
+            raise
+
+    def _may_be_cut(self, state: DownloadState) -> bool:
+        """Return whether a file of unknown length may have been cut off; its hash is known and tells."""
+        sha256 = state.request.sha256
+        if sha256 is None or state.part.sha256() == sha256 or state.unmarked_ends >= _MAX_UNMARKED_ENDS:
+            return False
+        state.unmarked_ends += 1
+        return True
 
     def _check_announced_file(self, state: DownloadState, resolved: ResolvedDownload, total: int | None) -> None:
         """Refuse a response that cannot be the requested file; take over the hash that the hub announces."""

@@ -76,14 +76,14 @@ def receive_body(
         checked_size = part.size
         while True:
             began = limits.monotonic()
-            block = _read_block(stream, block_bytes, limits)
+            block = read_block(stream, block_bytes, limits)
             waited_seconds = limits.monotonic() - began
             if not block:
                 break
             if part.size + len(block) > max_bytes:
                 part.clear()
                 raise _too_large_failure(stream, max_bytes)
-            _append_block(part, block)
+            append_block(part, block)
             limits.report_progress(part.size, total)
             if part.size - checked_size >= _DISK_CHECK_BYTES:
                 release(part.size - checked_size)
@@ -103,7 +103,13 @@ def stop_failure() -> Failure:
     )
 
 
-def _read_block(stream: HttpStream, max_bytes: int, limits: DownloadLimits) -> bytes:
+def read_block(stream: HttpStream, max_bytes: int, limits: DownloadLimits) -> bytes:
+    """Return the next bytes of a body.
+
+    Raises:
+        TransientFailure: The server broke off or stopped sending.
+        Failure: `download-stopped`.
+    """
     try:
         return stream.read(max_bytes)
     except Failure as failure:
@@ -113,7 +119,12 @@ def _read_block(stream: HttpStream, max_bytes: int, limits: DownloadLimits) -> b
         raise TransientFailure(failure.message) from failure
 
 
-def _append_block(part: PartialFile, block: bytes) -> None:
+def append_block(part: PartialFile, block: bytes) -> None:
+    """Append received bytes to a partial file.
+
+    Raises:
+        Failure: `download-no-space` or `state-unwritable`.
+    """
     try:
         part.append(block)
     except OSError as error:

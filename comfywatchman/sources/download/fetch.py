@@ -53,6 +53,7 @@ def download_file(
             return existing
         with open_partial(folder, partial_name) as part:
             state = DownloadState(request, part, ResumeNote(boot_id=boot_id), boot_id)
+            state.connections = downloader.retry.connections
             return _download(state, folder, downloader, check)
     except FileExistsError as error:
         # Another process published first; if its file is the requested one, that is a success.
@@ -78,12 +79,16 @@ def _download(state: DownloadState, folder: int, downloader: Downloader, check: 
     resumed_from = state.resume(downloader.limits)
     _receive_all(state, folder, downloader)
     sha256 = state.part.sha256()
-    if state.responses > 1 and not state.has_expected_content(sha256):
-        # The parts may be of two versions, or a power cut lost bytes; one uninterrupted response settles it.
+    spoiled_sha256 = None
+    if not state.has_expected_content(sha256):
+        # The transfer may be spoiled, or its parts be of two versions; one more, in one piece, settles it.
+        if state.responses == 1 and not resumed_from:
+            spoiled_sha256 = sha256
         state.restart()
+        state.connections = 1
         _receive_all(state, folder, downloader)
         sha256 = state.part.sha256()
-    failure = _verify(state, sha256, check)
+    failure = _verify(state, sha256, spoiled_sha256, check)
     if failure is not None:
         state.part.discard()
         raise failure
@@ -115,9 +120,27 @@ def _receive_all(state: DownloadState, folder: int, downloader: Downloader) -> N
         raise interruption_failure(f"{state.request.name} broke off {_MAX_ATTEMPTS} times.")
 
 
-def _verify(state: DownloadState, sha256: str, check: FileCheck) -> Failure | None:
+def _verify(state: DownloadState, sha256: str, spoiled_sha256: str | None, check: FileCheck) -> Failure | None:
+    """Return why a file must not get its name.
+
+    Args:
+        state: The received file.
+        sha256: Its hash.
+        spoiled_sha256: The hash of an earlier whole transfer that was not the requested file either.
+        check: Checks its header.
+    """
     part, name = state.part, state.request.name
     if not state.has_expected_content(sha256):
+        if sha256 == spoiled_sha256 and state.request.sha256 is not None:
+            return _wrong_hash_failure(state.request.name, sha256, state.request.sha256)
         received = f"{part.size} bytes with SHA-256 {sha256}"
         return wrong_content_failure(f"{name} is not the requested file: received {received}.")
     return check(part.descriptor, name, part.size)
+
+
+def _wrong_hash_failure(name: str, sha256: str, stated_sha256: str) -> Failure:
+    return Failure(
+        "download-wrong-content",
+        f"{name}: its site states a wrong SHA-256. Two whole transfers had {sha256}, the site states {stated_sha256}.",
+        hint="Report it to the author of the model; the file cannot be verified until its site states the right hash.",
+    )

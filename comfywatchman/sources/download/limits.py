@@ -70,10 +70,10 @@ class DiskReservation:
             self._check_free_space(folder, device, byte_count)
             self._reserved[device] = self._reserved.get(device, 0) + byte_count
 
-        def release(count_output_bytes: int) -> None:
+        def release(written_bytes: int) -> None:
             nonlocal remaining
             with self._lock:
-                released = min(count_output_bytes, remaining)
+                released = min(written_bytes, remaining)
                 remaining -= released
                 self._reserved[device] -= released
                 # Other programs write to the same disk, so the reservation alone is not enough.

@@ -11,10 +11,15 @@ from comfywatchman.base.address import Address, parse_address, printable_url
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import REDIRECT_STATUSES, TOKEN_PATTERN
 from comfywatchman.base.stream import ConnectionPool, HttpStream
+from comfywatchman.sources.download.responses import OK, PARTIAL, RANGE_REFUSED
 from comfywatchman.sources.identifiers import parse_commit, parse_size, read_linked_sha256
+from comfywatchman.sources.site_responses import FORBIDDEN, UNAUTHORIZED
 from comfywatchman.sources.urls import CIVITAI_HOSTS, HUGGING_FACE_HOSTS, NO_HOSTS, reason_to_refuse
 
 _MAX_REDIRECTS: Final = 6
+_PUBLIC_STATUSES: Final = frozenset({OK, PARTIAL, RANGE_REFUSED})
+"""Statuses of a file that is there for everybody; 416 says that a range begins behind its end."""
+
 _RESOLVE_URL: Final = re.compile(r"(https?://[^/]+/[^/]+/[^/]+/resolve/)([^/]+)(/.*)")
 
 
@@ -26,11 +31,13 @@ class HostPolicy:
         hosts: Hosts (`github.com`) besides Hugging Face and Civitai; https only, any path.
         local_hosts: The user's own servers (`127.0.0.1:8080`), which may be private and may use plain http.
         tokens: Token by origin (`https://civitai.com`); sent as Bearer to that origin only.
+        anonymous: Origins that refused their token and sent a file without one; in this run they get none any more.
     """
 
     hosts: frozenset[str] = NO_HOSTS
     local_hosts: frozenset[str] = NO_HOSTS
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+    anonymous: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,9 @@ def reason_to_refuse_start(url: str, hosts: HostPolicy) -> str | None:
 def resolve_redirects(
     url: str, headers: Mapping[str, str], *, connections: ConnectionPool, hosts: HostPolicy
 ) -> ResolvedDownload:
-    """Request a URL and follow its redirects, each of which is checked.
+    """Request a URL and follow its redirects, each of which is checked; without its token where that is refused.
+
+    A site refuses an expired token even for public files, so such a request is sent once more without it.
 
     Args:
         url: The first address.
@@ -90,15 +99,45 @@ def resolve_redirects(
             f"Refused to download from {printable_url(url)}: {reason}.",
             hint="If you trust that host, add it to [downloads] hosts.",
         )
-    start = address = parse_address(url)
+    start = parse_address(url)
+    authorization = _build_authorization(start, hosts)
+    resolved = _follow(start, headers, authorization, connections=connections, hosts=hosts)
+    is_token_refused = resolved.stream.status == UNAUTHORIZED and not resolved.is_other_origin and bool(authorization)
+    if not is_token_refused:
+        return resolved
+    try:
+        anonymous = _follow(start, headers, {}, connections=connections, hosts=hosts)
+    except BaseException:
+        resolved.stream.close()
+        raise
+    if anonymous.stream.status in {UNAUTHORIZED, FORBIDDEN}:
+        # The file is not public; the first response says what is wrong with the token.
+        with anonymous.stream:
+            return resolved
+    with resolved.stream:
+        if anonymous.stream.status in _PUBLIC_STATUSES:
+            # Any other status, such as 429, does not show that the token was in the way.
+            hosts.anonymous.add(start.origin)
+        return anonymous
+
+
+def _follow(
+    start: Address,
+    headers: Mapping[str, str],
+    authorization: Mapping[str, str],
+    *,
+    connections: ConnectionPool,
+    hosts: HostPolicy,
+) -> ResolvedDownload:
+    """Request an address and follow its redirects; the authorization goes to its own origin only."""
+    address = start
     visited: set[str] = set()
     hub_headers: dict[str, str] = {}
     while address.url not in visited and len(visited) < _MAX_REDIRECTS:
         visited.add(address.url)
         is_other_origin = address.origin != start.origin
         # Neither may the token go to another origin, nor may another origin claim facts in the hub's name.
-        authorization = {} if is_other_origin else _build_authorization(start, hosts)
-        stream = connections.open(address, {**headers, **authorization})
+        stream = connections.open(address, {**headers, **({} if is_other_origin else authorization)})
         if not is_other_origin:
             hub_headers.update(_select_custom_headers(stream.headers))
         location = stream.headers.get("location")
@@ -149,13 +188,13 @@ def _read_redirect_target(address: Address, location: str, hosts: HostPolicy) ->
 
 def _build_authorization(address: Address, hosts: HostPolicy) -> dict[str, str]:
     token = hosts.tokens.get(address.origin)
-    if not token:
+    if not token or address.origin in hosts.anonymous:
         return {}
     if not TOKEN_PATTERN.fullmatch(token):
         # Checked here, because the error of the HTTP library would quote the token.
         raise Failure(
             "download-no-access",
-            f"The key for {address.host} contains characters that an HTTP header cannot carry.",
+            f"The key for {address.host} contains characters that HTTP headers do not allow.",
             hint="Copy the key again, without spaces or line breaks.",
         )
     return {"Authorization": f"Bearer {token}"}

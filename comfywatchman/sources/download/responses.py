@@ -123,6 +123,12 @@ def _decide_partial(
     return ResumeDecision(BodyPlacement.APPEND, total)
 
 
+def is_exact_range(headers: Mapping[str, str], first: int, last: int, total: int) -> bool:
+    """Return whether a 206 holds exactly the requested bytes of a file of the expected size."""
+    content_range = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip().lower())
+    return content_range is not None and content_range.groups() == (str(first), str(last), str(total))
+
+
 def reason_not_model_response(headers: Mapping[str, str], name: str) -> str | None:
     """Return what a successful response holds instead of the model `name`, judged by its headers; None if plausible."""
     encoding = headers.get("content-encoding", "identity").strip().lower()

@@ -1,4 +1,4 @@
-"""How often and how long a download is retried."""
+"""How often a download is retried, and how long to wait before that (backoff, `Retry-After`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PROGRESS_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Limits on attempts, waits and size of one download.
+    """Limits on attempts, waits, connections and size of one download.
 
     Attributes:
         attempts: Consecutive attempts without progress after which the download fails.
@@ -21,6 +21,7 @@ class RetryPolicy:
         longest_wait_seconds: Longest wait; the download fails when a server asks for more.
         stall_seconds: Longest time without data from a server.
         max_bytes: Largest file that is accepted when its size is not known beforehand.
+        connections: Connections at once for one large file.
     """
 
     attempts: int = 6
@@ -28,6 +29,7 @@ class RetryPolicy:
     longest_wait_seconds: float = 60.0
     stall_seconds: float = 30.0
     max_bytes: int = 200 << 30
+    connections: int = 1
 
 
 def is_progress(received_bytes: int, size: int | None) -> bool:

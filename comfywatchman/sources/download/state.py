@@ -28,6 +28,8 @@ class DownloadState:
         restarts: How often the download started again from zero.
         responses: How many responses the bytes come from.
         received_bytes: Bytes received over the network.
+        unmarked_ends: How often a response ended before the file was whole, without any mark of its end.
+        connections: How many connections may be used at once.
     """
 
     request: DownloadRequest
@@ -38,6 +40,8 @@ class DownloadState:
     restarts: int = 0
     responses: int = 0
     received_bytes: int = 0
+    unmarked_ends: int = 0
+    connections: int = 1
 
     def resume(self, limits: DownloadLimits) -> int:
         """Hash the partial file of an earlier run if it can be continued, and return its size; else clear it.

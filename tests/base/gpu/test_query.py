@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import resource
 import subprocess
@@ -8,23 +7,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from comfywatchman.base.gpu import nvml_probe
 from comfywatchman.base.gpu.query import LIBRARIES, GpuReading, read_gpus, read_system_memory
-from tests.nvml.library import build_nvml, write_nvml_state
+from tests.nvml.library import write_nvml_state
 
 MIB = 1 << 20
 ASK = "from comfywatchman.base.gpu.query import read_gpus; r = read_gpus(); print(r.status, len(r.devices))"
 
 Ask = Callable[..., GpuReading]
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_nvml(tmp_path_factory.mktemp("nvml"))
 
 
 def hide_memory() -> tuple[int, int]:
@@ -35,7 +27,7 @@ def hide_memory() -> tuple[int, int]:
 def ask(library: Path, tmp_path: Path) -> Ask:
     def read(
         *lines: str,
-        timeout_seconds: float = 10.0,
+        timeout_seconds: float = 60.0,
         system_memory: Callable[[], tuple[int, int]] = hide_memory,
     ) -> GpuReading:
         write_nvml_state(library, *lines)
@@ -49,19 +41,13 @@ def ask(library: Path, tmp_path: Path) -> Ask:
     return read
 
 
-def probe_under_coverage(library: Path, *lines: str) -> dict[str, Any]:
-    write_nvml_state(library, *lines)
-    command = [sys.executable, nvml_probe.__file__, "", str(library)]
-    output = subprocess.run(command, check=True, capture_output=True).stdout
-    answer: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return answer
-
-
+@pytest.mark.slow
 def test_all_gpus_are_read_with_their_memory(ask: Ask) -> None:
     reading = ask(
         "init 0",
         "driver 580.95.05",
         "cuda 13000",
+        "utilisation 37",
         "gpu GPU-a 0 0 24576 20000 400 -1 NVIDIA RTX 4090",
         "gpu GPU-b 0 0 8192 1 9 0 Old",
     )
@@ -72,13 +58,17 @@ def test_all_gpus_are_read_with_their_memory(ask: Ask) -> None:
     assert (first.memory_total_bytes, first.memory_free_bytes) == (24576 * MIB, 20000 * MIB)
     assert first.memory_used_bytes == 4576 * MIB, "the driver's reserve counts as used"
     assert (second.index, second.memory_free_bytes) == (1, 1 * MIB)
+    assert first.utilisation_percent == 37
 
 
+@pytest.mark.slow
 def test_version_1_of_the_memory_call_is_the_fallback(ask: Ask) -> None:
     reading = ask("init 0", "memory_v2 13", "gpu GPU-a 0 0 100 60 5 -1 Card")
     assert reading.devices[0].memory_free_bytes == 60 * MIB
+    assert reading.devices[0].utilisation_percent is None
 
 
+@pytest.mark.slow
 def test_mig_instances_replace_their_gpu(ask: Ask) -> None:
     reading = ask("init 0", "gpu GPU-a 0 0 81920 80000 0 1 H100", "mig MIG-1 0 10000 9000", "mig MIG-2 0 20000 500")
     assert [(d.index, d.uuid, d.mig) for d in reading.devices] == [(0, "MIG-1", True), (0, "MIG-2", True)]
@@ -101,6 +91,7 @@ def test_driver_without_gpu_gives_none(ask: Ask) -> None:
     assert ask("init 0").status == "none"
 
 
+@pytest.mark.slow
 def test_lost_gpu_does_not_affect_the_others(ask: Ask) -> None:
     reading = ask("init 0", "gpu GPU-a 15 0 100 60 5 -1 Lost", "gpu GPU-b 0 0 100 60 5 -1 Sound")
     assert reading.status == "ok"
@@ -127,6 +118,7 @@ def test_memory_of_the_machine_is_read() -> None:
     assert 0 < available < total
 
 
+@pytest.mark.slow
 def test_unified_memory_is_unknown_without_system_memory(ask: Ask) -> None:
     assert ask("init 0", "gpu GPU-a 0 3 0 0 0 -1 GB10").status == "unknown"
 
@@ -170,12 +162,13 @@ def test_version_mismatch_of_driver_and_library_is_unknown(ask: Ask) -> None:
     assert "version mismatch" in (reading.reason or "")
 
 
+@pytest.mark.slow
 def test_hanging_driver_is_unknown_after_the_time_limit(ask: Ask) -> None:
     began = time.monotonic()
     reading = ask("init hang", timeout_seconds=0.5)
     assert reading.status == "unknown"
     assert "within 0.5 seconds" in (reading.reason or "")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 60
 
 
 def test_crashing_driver_is_unknown(ask: Ask) -> None:
@@ -189,7 +182,7 @@ def test_output_of_the_driver_is_ignored(ask: Ask) -> None:
 
 def test_invalid_library_is_unknown(tmp_path: Path) -> None:
     (tmp_path / "libnvidia-ml.so.1").write_bytes(b"<html>")
-    reading = read_gpus(libraries=(str(tmp_path / "libnvidia-ml.so.1"),), timeout_seconds=10)
+    reading = read_gpus(libraries=(str(tmp_path / "libnvidia-ml.so.1"),), timeout_seconds=60)
     assert (reading.status, "status 1" in (reading.reason or "")) == ("unknown", True)
 
 
@@ -198,7 +191,7 @@ def test_library_that_exits_is_unknown(tmp_path: Path) -> None:
     silent.write_text("#include <unistd.h>\n__attribute__((constructor)) void f(void){ _exit(0); }\n")
     made = tmp_path / "libsilent.so"
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", made, silent], check=True)
-    reading = read_gpus(libraries=(str(made),), timeout_seconds=10)
+    reading = read_gpus(libraries=(str(made),), timeout_seconds=60)
     assert (reading.status, reading.reason) == ("unknown", "The NVIDIA driver's answer could not be understood.")
 
 
@@ -216,6 +209,7 @@ def test_device_without_library_is_unknown(tmp_path: Path) -> None:
     assert (reading.status, "was not found" in (reading.reason or "")) == ("unknown", True)
 
 
+@pytest.mark.slow
 def test_library_is_found_on_the_loader_path(library: Path) -> None:
     write_nvml_state(library, "init 0", "gpu GPU-a 0 0 100 60 5 -1 Card")
     environment = {**os.environ, "LD_LIBRARY_PATH": str(library.parent)}
@@ -224,25 +218,9 @@ def test_library_is_found_on_the_loader_path(library: Path) -> None:
     assert LIBRARIES[0] == library.name
 
 
-def test_probe_prints_json(library: Path) -> None:
-    sound = "gpu GPU-b 0 0 100 60 5 0 Sound"
-    partitioned = ("gpu GPU-c 0 0 100 60 5 1 Big", "mig MIG-1 0 10 9")
-    answer = probe_under_coverage(library, "init 0", "gpu GPU-a 15 0 1 1 1 -1 Lost", sound, *partitioned)
-    assert (answer["driver"], answer["cuda"], answer["count"]) == (None, None, 3)
-    assert [device.get("uuid") for device in answer["devices"]] == [None, "GPU-b", "MIG-1"]
-    assert answer["devices"][0]["code"] == 15
-
-
-def test_probe_reports_a_failed_initialisation(library: Path) -> None:
-    assert probe_under_coverage(library, "init 18") == {
-        "code": 18,
-        "problem": "RM has detected an NVML/RM version mismatch.",
-    }
-
-
-def test_probe_reports_a_device_without_memory(library: Path) -> None:
-    answer = probe_under_coverage(
-        library, "init 0", "driver 1", "cuda 12080", "memory_v2 3", "gpu GPU-a 0 4 1 1 1 -1 Shy"
-    )
-    assert (answer["driver"], answer["cuda"]) == ("1", 12080)
-    assert answer["devices"][0]["problem"] == "Insufficient Permissions"
+@pytest.mark.slow
+def test_more_free_memory_than_there_is_is_refused(ask: Ask) -> None:
+    reading = ask("init 0", "gpu GPU-a 0 0 8192 24576 0 -1 Card")
+    assert reading.status == "unknown"
+    assert reading.devices[0].memory_free_bytes is None
+    assert reading.devices[0].problem == "the driver reports 24.00 GiB free of 8.00 GiB"

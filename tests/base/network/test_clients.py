@@ -29,7 +29,7 @@ BODY = b"weights" * 1000
 SECRET = "hunter2"  # noqa: S105 - looked for in every message
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 30.0
 
 Get = Callable[[str], bytes]
 
@@ -174,6 +174,7 @@ def test_server_that_is_no_proxy_is_named(
 
 @both_clients
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
+@pytest.mark.slow
 def test_silent_proxy_is_left_after_the_time_limit(
     get: Get, scheme: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +263,7 @@ def test_distrusted_server_is_reported_with_the_variable(
 
 
 @both_clients
+@pytest.mark.slow
 def test_keys_of_connections_are_not_logged(
     get: Get, server: TlsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,7 +296,9 @@ values = st.one_of(
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.dictionaries(st.sampled_from(VARIABLES), values))
 @example({"ALL_PROXY": "socks5://127.0.0.1:1"})
 @example({"SSL_CERT_FILE": "/dev/zero"})
@@ -310,6 +314,7 @@ def test_no_value_raises_anything_but_a_failure(variables: dict[str, str]) -> No
                 get("https://hub.invalid/")
 
 
+@pytest.mark.slow
 def test_certificates_of_certifi_are_the_default() -> None:
     expected = ssl.create_default_context(cafile=certifi.where())
     actual = create_tls_context({})

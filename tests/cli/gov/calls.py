@@ -48,7 +48,7 @@ class Gov:
             cwd=self.site.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=250,
             check=False,
         )
 
@@ -79,7 +79,7 @@ class Gov:
             while block := os.read(near, 65536):
                 screen += block
         os.close(near)
-        child.wait(timeout=60)
+        child.wait(timeout=250)
         return screen.decode()
 
     def json(self, *arguments: str, code: int = 0) -> Any:

@@ -43,6 +43,7 @@ def call(site: Site, *arguments: str) -> Result:
     return CliRunner().invoke(gov, [*named, *arguments], env=environment)
 
 
+@pytest.mark.slow
 def test_init_stores_the_comfyui_option(site: Site) -> None:
     assert call(site, "status").exit_code == 1
     assert call(site, "--comfyui", str(site.comfyui), "init").exit_code == 0
@@ -51,12 +52,51 @@ def test_init_stores_the_comfyui_option(site: Site) -> None:
     assert str(site.comfyui) in result.stdout
 
 
-def test_other_comfyui_option_is_ignored_with_a_note(site: Site) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["status"], ["check"], ["init"], ["node", "list"], ["op", "list"]])
+def test_root_refuses_the_option_of_another_comfyui(site: Site, command: list[str]) -> None:
     call(site, "--comfyui", str(site.comfyui), "init")
-    assert "--comfyui" not in call(site, "--comfyui", str(site.comfyui), "status").stderr
-    assert "--comfyui is ignored" in call(site, "--comfyui", str(site.folder / "other"), "status").stderr
+    (site.folder / "link").symlink_to(site.comfyui)
+    assert call(site, "--comfyui", str(site.folder / "link"), "status").exit_code == 0
+    other = site.folder / "other"
+    (other / "main.py").parent.mkdir()
+    (other / "main.py").touch()
+    result = call(site, "--comfyui", str(other), *command)
+    assert result.exit_code == 1
+    assert f"(gov-other-comfyui): The root {site.root} governs the ComfyUI in {site.comfyui}" in result.stderr
 
 
+@pytest.mark.slow
+def test_init_refuses_a_root_of_another_comfyui(site: Site) -> None:
+    site.init()
+    (site.folder / "other").mkdir()
+    (site.folder / "other" / "main.py").touch()
+    environment = {"HOME": str(site.folder), "COMFYUI_ROOT": str(site.folder / "other")}
+    named = ["--root", str(site.root), "--home", str(site.folder / "home")]
+    result = CliRunner().invoke(gov, [*named, "init", "--json"], env=environment)
+    assert orjson.loads(result.stdout)["error"]["code"] == "gov-other-comfyui"
+    # Other commands work on the ComfyUI of the root, whatever is configured.
+    assert not result.stderr.startswith("The root")
+    shown = CliRunner().invoke(gov, [*named, "status", "--json"], env=environment)
+    assert orjson.loads(shown.stdout)["result"]["comfyui"] == str(site.comfyui)
+
+
+@pytest.mark.slow
+def test_root_of_another_comfyui_than_the_configured_one_is_noted(site: Site) -> None:
+    site.init()
+    other = site.folder / "other"
+    other.mkdir()
+    environment = {"HOME": str(site.folder), "COMFYWATCHMAN_GOVERNANCE__ROOT": str(site.root)}
+    for folder, note in (
+        (site.comfyui, ""),
+        (other, f"governs {site.comfyui}, not the configured ComfyUI in {other}."),
+    ):
+        environment["COMFYUI_ROOT"] = str(folder)
+        result = CliRunner().invoke(gov, ["--home", str(site.folder / "home"), "status"], env=environment)
+        assert (result.exit_code, note in result.stderr, bool(note)) == (0, True, "governs" in result.stderr)
+
+
+@pytest.mark.slow
 def test_waiting_for_the_lock_is_shown_whatever_the_log_says(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     call(site, "--comfyui", str(site.comfyui), "init")
     monkeypatch.setattr("comfywatchman.governance.environments.access.log.info", lambda *_phrase, **_fields: None)

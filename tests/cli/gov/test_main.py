@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from comfywatchman.base.lock import hold_lock
 from comfywatchman.cli.gov.main import COMMANDS, gov
 from comfywatchman.cli.main import main
+from tests.children import measure_cpu_seconds
 from tests.cli.gov.calls import TXID, Gov
 
 pytestmark = pytest.mark.slow
@@ -26,7 +28,12 @@ def test_help_names_every_command_and_the_exit_codes() -> None:
     result = CliRunner().invoke(gov, ["--help"], terminal_width=100)
     assert result.exit_code == 0
     assert CliRunner().invoke(gov, [], terminal_width=100).output == result.output
-    for words in (*(f"\n  {name} " for name in COMMANDS), "Exit codes", "\n  gov init  ", "\n  gov tx promote TXID"):
+    for words in (
+        *(f"\n  {name} " for name in COMMANDS),
+        "Exit codes",
+        "\n  gov init --adopt  ",
+        "\n  gov tx promote TXID",
+    ):
         assert words in result.output
 
 
@@ -35,7 +42,7 @@ def test_every_command_has_help_of_its_own(name: str) -> None:
     result = CliRunner().invoke(gov, [name, "--help"])
     assert result.exit_code == 0, result.output
     command = gov.get_command(click.Context(gov), name)
-    assert isinstance(command, click.Group) or "\n  gov" in result.output or name in {"status", "migrate"}
+    assert isinstance(command, click.Group) or "Examples:\n    gov" in result.output
 
 
 def test_comfywatchman_env_is_the_same_group(shared: Gov) -> None:
@@ -144,13 +151,12 @@ def test_progress_on_a_terminal_leaves_a_clean_line(shared: Gov) -> None:
 def test_gov_starts_fast(shared: Gov, arguments: list[str]) -> None:
     unmeasured = Gov(shared.site, measures=False)
     unmeasured.program(*arguments)
-    seconds = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert unmeasured.program(*arguments).returncode == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) < 0.15
+    # The aim is 0.15 s. Slow or shared cores need more for Python and click alone, of which it is about twice the time.
+    seconds, floor = measure_cpu_seconds(
+        lambda: unmeasured.program(*arguments),
+        lambda: subprocess.run([sys.executable, "-c", "import click"], check=True),
+    )
+    assert seconds < max(0.15, 4 * floor)
 
 
 def test_abort_reports_that_production_never_changed(gov_on: Gov) -> None:

@@ -4,22 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from comfywatchman.app.session import Session
+from comfywatchman.cli.gov.root import add_options
 from tests.cli.gov.calls import TXID, Gov
-from tests.governance.contexts import build_site
 
 pytestmark = pytest.mark.slow
-
-
-def test_init_of_a_complete_root_reports_nothing_to_do(shared: Gov) -> None:
-    assert "The environment is complete" in shared("init").stdout
-    assert shared.json("init")["operation"] is None
-
-
-def test_init_prints_the_environment_in_production(tmp_path: Path) -> None:
-    fresh = Gov(build_site(tmp_path, init=False))
-    result = fresh("init")
-    assert result.exit_code == 0, result.output
-    assert "1 package, all of their files verified" in result.stdout
 
 
 def test_status_json_keeps_the_fields_of_the_first_gov(gov_on: Gov) -> None:
@@ -37,6 +26,8 @@ def test_status_without_production_suggests_init(gov_on: Gov) -> None:
     gov_on.site.layout.production.unlink()
     gov_on.site.layout.uv_lock.unlink()
     assert gov_on("status").stdout.count("Run: gov init") == 2
+    comfyui = str(gov_on.site.comfyui)
+    assert gov_on("--comfyui", comfyui, "status").stdout.count(f"Run: gov --comfyui {comfyui} init") == 2
 
 
 def test_check_exits_with_1_only_after_a_failure(gov_on: Gov) -> None:
@@ -54,3 +45,9 @@ def test_migrate_prints_its_changes(gov_on: Gov) -> None:
     gov_on.site.layout.plugins.write_text('{"plugins": []}')
     assert "gov undo" in gov_on("migrate").stdout
     assert gov_on.json("migrate")["changed"] == []
+
+
+def test_step_of_a_check_keeps_the_options(tmp_path: Path) -> None:
+    session = Session(None, None, governed_option=tmp_path)
+    assert add_options("gov init", session) == f"gov --root {tmp_path} init"
+    assert add_options("Free disk space.", session) == "Free disk space."

@@ -9,10 +9,12 @@ from comfywatchman.governance.store.records import PackageDiff, Promotion, Promo
 from tests.cli.gov.calls import TXID, Gov
 
 
+@pytest.mark.slow
 def test_empty_list_suggests_the_first_trial(gov_on: Gov) -> None:
     assert "gov tx run NODE" in gov_on("tx", "list").stdout
 
 
+@pytest.mark.slow
 def test_list_shows_added_packages(gov_on: Gov) -> None:
     gov_on.record("completed", diff=PackageDiff(added=("plainlet==1.0",)))
     shown = gov_on("tx", "list").stdout
@@ -33,6 +35,7 @@ def test_inspect_shortens_packages_except_in_json(gov_on: Gov) -> None:
     assert gov_on.json("tx", "inspect", TXID)["transaction"]["diff"]["added"] == list(added)
 
 
+@pytest.mark.slow
 def test_abort_json_returns_the_record(gov_on: Gov) -> None:
     gov_on.record("completed")
     assert gov_on.json("tx", "abort", TXID)["status"] == "aborted"

@@ -98,7 +98,7 @@ class ImportCase:
             assert environment is not None
             environments.append(environment)
         host = ImportHost(core, "0.3.75", environments, self.effects)
-        self.checker = ImportChecker(self.definitions.outline, host, sources)
+        self.checker = ImportChecker(self.definitions.outline, host, sources, root)
 
     @property
     def problem(self) -> ImportProblem | None:

@@ -13,7 +13,8 @@ from comfywatchman.comfyui.packs.metadata import GitState, read_pack
 from comfywatchman.comfyui.packs.scan import find_packs
 from tests.comfyui.imports.hosts import write_environment, write_files
 
-NODE = "class {0}: pass\nNODE_CLASS_MAPPINGS = {{'{0}': {0}}}\n"
+BODY = "INPUT_TYPES, RETURN_TYPES = staticmethod(dict), ()"
+NODE = f"class {{0}}: {BODY}\nNODE_CLASS_MAPPINGS = {{{{'{{0}}': {{0}}}}}}\n"
 
 
 def check(tmp_path: Path, **packs: str) -> dict[str, PackImports]:
@@ -21,7 +22,7 @@ def check(tmp_path: Path, **packs: str) -> dict[str, PackImports]:
     sources = read_sources(tmp_path, packs)
     environment = read_environment(write_environment(tmp_path / "venv", {}))
     assert environment is not None
-    problems = check_packs(sources, None, None, [environment])
+    problems = check_packs(sources, None, None, [environment]).problems
     return {Path(path).name: imports for path, imports in problems.items()}
 
 
@@ -33,12 +34,13 @@ def read_sources(tmp_path: Path, packs: dict[str, str]) -> list[PackSource]:
 
 
 def test_packs_and_classes_with_problems_are_listed(tmp_path: Path) -> None:
-    guarded = "try:\n    import cv2\n    class B: pass\n    N = {'B': B}\nexcept ImportError:\n    N = {}\n"
+    guarded = f"try:\n    import cv2\n    class B: {BODY}\n    N = {{'B': B}}\nexcept ImportError:\n    N = {{}}\n"
     problems = check(
         tmp_path,
         good=NODE.format("A"),
         bad="import cv2\n" + NODE.format("C"),
-        some=guarded + "class A: pass\nNODE_CLASS_MAPPINGS = {'A': A, **N}",
+        some=guarded
+        + "class A: INPUT_TYPES, RETURN_TYPES = staticmethod(dict), ()\nNODE_CLASS_MAPPINGS = {'A': A, **N}",
     )
     assert problems.keys() == {"bad", "some"}
     assert problems["bad"].problem is not None
@@ -52,6 +54,7 @@ def test_disabled_packs_are_not_checked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("installer", "is_certain"), [("other", False), ("ComfyUI-Manager", True)])
+@pytest.mark.slow
 def test_pack_that_installs_packages_leaves_others_in_doubt(
     tmp_path: Path, installer: str, *, is_certain: bool
 ) -> None:
@@ -70,7 +73,7 @@ def test_pack_that_adds_a_module_leaves_others_in_doubt(tmp_path: Path) -> None:
 def test_pack_that_exits_keeps_comfyui_from_starting(tmp_path: Path) -> None:
     packs = {"ends": "import sys\n\nsys.exit(3)", "fails": "raise ValueError", "good": ""}
     sources = read_sources(tmp_path, packs)
-    problems = check_packs(sources, None, None, [])
+    problems = check_packs(sources, None, None, []).problems
     (blocker,) = find_exit_blockers([source.pack for source in sources], problems)
     assert (blocker.path, blocker.line) == (tmp_path / "custom_nodes" / "ends" / "__init__.py", 3)
 
@@ -119,6 +122,8 @@ def test_several_environments_must_all_lack_a_package(tmp_path: Path) -> None:
         read_environment(write_environment(tmp_path / "a", {"cv2.py": ""})),
         read_environment(write_environment(tmp_path / "b", {}, python="3.12.0")),
     ]
-    (imports,) = check_packs(sources, None, None, [replace(one, hook=None) for one in environments if one]).values()
+    (imports,) = check_packs(
+        sources, None, None, [replace(one, hook=None) for one in environments if one]
+    ).problems.values()
     assert imports.problem is not None
     assert "numba" in imports.problem.summary

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.comfyui.imports.core_modules import CoreModules
+from tests.closed_paths import close_paths
 from tests.comfyui.imports.hosts import build_core
 
 FILES = {
@@ -88,3 +89,12 @@ def test_longest_module_is_found(core: CoreModules) -> None:
 
 def test_unreadable_root_has_no_modules(tmp_path: Path) -> None:
     assert CoreModules(tmp_path / "gone", lambda _path: pytest.fail("nothing to read")).has_module("comfy") is None
+
+
+def test_folder_that_cannot_be_listed_may_hold_any_module(
+    core: CoreModules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close_paths(monkeypatch, tmp_path / "comfy", calls=("listdir",))
+    assert core.has_module("comfy.gone") is True
+    assert core.has_name("comfy.gone", "anything")
+    assert core.find_missing_attribute("comfy.gone.anything") is None

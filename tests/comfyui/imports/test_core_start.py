@@ -80,3 +80,13 @@ def test_unreadable_files_are_left_out(tmp_path: Path) -> None:
     core = build_core(tmp_path, {"main.py": "import nodes\nimport x", "nodes.py": ""})
     (tmp_path / "nodes.py").write_bytes(b"#" * (3 << 20))
     assert read_core_start(core).packages == {"x"}
+
+
+def test_package_behind_a_broken_link_is_no_blocker(tmp_path: Path) -> None:
+    start = read_core_start(build_core(tmp_path / "ComfyUI", FILES))
+    before = environment(tmp_path, {"aiohttp.py": ""})
+    assert find_import_blocker(start, tmp_path / "ComfyUI", [before]) is not None
+    (before.paths[0] / "requests").symlink_to("/nowhere/at/all")
+    after = read_environment(before.folder)
+    assert after is not None
+    assert find_import_blocker(start, tmp_path / "ComfyUI", [after]) is None

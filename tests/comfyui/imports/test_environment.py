@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.comfyui.imports.environment import PythonEnvironment, find_environment_folder, read_environment
+from tests.closed_paths import close_paths
 from tests.comfyui.imports.hosts import write_environment, write_files
 
 
@@ -97,7 +98,7 @@ def test_pth_files_add_folders(tmp_path: Path) -> None:
     ("mapping", "names", "hook"),
     [
         ("MAPPING: dict[str, str] = {'mine': '/src/mine', 'more.inner': '/x'}\n", {"mine", "more"}, None),
-        ("MAPPING = compute()\n", set(), "e.pth"),
+        ("MAPPING = input()\n", set(), "e.pth"),
         ("MAPPING = {'a': b}\n", set(), None),
     ],
 )
@@ -139,3 +140,24 @@ def test_environment_of_an_interpreter_is_found_without_following_its_link(tmp_p
     python = tmp_path / "venv" / "bin" / "python"
     python.symlink_to(sys.executable)
     assert find_environment_folder(python) == tmp_path / "venv"
+
+
+def test_what_cannot_be_looked_at_may_provide_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read(tmp_path, {"a.pth": "gone\nfar\n", "one.py": ""})
+    packages = tmp_path / "venv/lib/python3.12/site-packages"
+    (packages / "linked").symlink_to("/nowhere/at/all")
+    environment = read_environment(tmp_path / "venv")
+    assert environment is not None
+    linked = environment.find_obstacle("linked")
+    assert linked is not None
+    assert linked.path == str(packages / "linked")
+    assert environment.find_obstacle("other") is None
+    (packages / "far").symlink_to("/nowhere/else")
+    environment = read_environment(tmp_path / "venv")
+    assert environment is not None
+    assert environment.obstacle is not None
+    assert environment.obstacle.path == str(packages / "far")
+    close_paths(monkeypatch, packages)
+    environment = read_environment(tmp_path / "venv")
+    assert environment is not None
+    assert (environment.paths, environment.obstacle and environment.obstacle.path) == ((), str(packages))

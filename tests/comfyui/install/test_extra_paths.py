@@ -70,6 +70,7 @@ NESTED_MERGES = (
 
 
 @pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.slow
 def test_fault_is_reported_with_its_line(tmp_path: Path, name: str) -> None:
     content, line = REFUSED[name]
     path = put(tmp_path / "extra.yaml", content)
@@ -110,6 +111,7 @@ def test_fault_is_described(tmp_path: Path, name: str, reason: str, fix: str) ->
 
 
 @pytest.mark.parametrize("content", [NESTED_MERGES, "x:\n  vae: |\n" + "    v\n" * 10_001, "#" * 140_000])
+@pytest.mark.slow
 def test_file_beyond_the_limits_is_not_read(tmp_path: Path, content: str) -> None:
     fault = read_fault(put(tmp_path / "extra.yaml", content.encode()))
     assert fault.hides_folders

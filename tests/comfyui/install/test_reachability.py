@@ -15,6 +15,7 @@ from comfywatchman.comfyui.install.reachability import (
     explain_error,
     explain_missing_folder,
     explain_missing_target,
+    explain_unreachable,
     list_unmounted,
 )
 from tests.closed_paths import close_paths
@@ -151,3 +152,19 @@ def test_each_obstacle_says_what_to_do(kind: ObstacleKind) -> None:
     assert describe_problem(obstacle)
     is_configuration = kind is ObstacleKind.CONFIGURATION
     assert ("/disk/models could not be looked at. " in describe_obstacle(obstacle)) is not is_configuration
+
+
+def test_folder_that_cannot_be_reached_is_told_from_an_absent_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to("/nowhere/at/all")
+    put(tmp_path / "file")
+    for name in (".", "absent", "file/below"):
+        assert explain_unreachable(str(tmp_path / name)) is None
+    assert explain_unreachable("\0") is None
+    for name in ("link", "link/below"):
+        obstacle = explain_unreachable(str(tmp_path / name))
+        assert obstacle is not None
+        assert (obstacle.kind, obstacle.path) == (ObstacleKind.BROKEN_LINK, str(tmp_path / "link"))
+    close_paths(monkeypatch, tmp_path)
+    assert explain_unreachable(str(tmp_path)) == Obstacle(ObstacleKind.UNREADABLE, str(tmp_path), DENIED)

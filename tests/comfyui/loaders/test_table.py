@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from comfywatchman.comfyui.loaders.table import NOT_FILES, LoaderInput, LoaderTable, load_builtin_table
 
@@ -107,3 +108,37 @@ def measure_loading() -> float:
 def test_builtin_table_is_cheap_to_load() -> None:
     # The garbage collector may run in the middle of one of them.
     assert min(measure_loading() for _ in range(3)) < 0.02
+
+
+OLD = LoaderInput("A", "name", "loras", 1, "old", "medium")
+
+
+def correct(*rows: LoaderInput, source: tuple[LoaderInput, ...] = (), names: dict[str, list[str]]) -> list[LoaderInput]:
+    return list(LoaderTable(rows).correct(source, names).inputs("A"))
+
+
+def test_rows_that_contradict_the_source_are_dropped() -> None:
+    by_index = replace(OLD, name="")
+    assert correct(OLD, by_index, names={}) == [OLD, by_index]
+    assert correct(OLD, by_index, names={"A": ["name"]}) == [OLD]
+    assert correct(OLD, by_index, names={"A": ["other"]}) == []
+    assert correct(OLD, by_index, names={"B": ["other"]}) == [OLD, by_index]
+
+
+def test_rows_of_growing_inputs_stay() -> None:
+    growing = replace(OLD, name="loras.N.lora_name", widget_index=None)
+    assert correct(growing, names={"A": ["model", "loras"]}) == [growing]
+
+
+def test_folders_and_index_of_the_source_win() -> None:
+    source = LoaderInput("A", "name", "vae", 2, "source", "medium")
+    names = {"A": ["name"]}
+    assert correct(OLD, source=(source,), names=names) == [source]
+    assert correct(OLD, source=(replace(source, widget_index=None),), names=names) == [replace(source, widget_index=1)]
+    same = replace(source, folder="loras", widget_index=None)
+    assert correct(OLD, source=(same,), names=names) == [OLD]
+
+
+def test_inputs_that_only_the_source_shows_are_added() -> None:
+    source = LoaderInput("A", "more", "vae", 2, "source", "medium")
+    assert correct(OLD, source=(source,), names={"A": ["name", "more"]}) == [OLD, source]

@@ -73,6 +73,7 @@ def test_whole_file_is_healthy(tmp_path: Path, content: bytes) -> None:
 
 
 @given(cut=st.integers(min_value=1, max_value=len(MODEL) - 4))
+@pytest.mark.slow
 def test_file_truncated_anywhere_is_reported(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     assert find_problem(tmp_path_factory.mktemp("cut"), MODEL[:-cut]) == "truncated"
 
@@ -180,6 +181,7 @@ def test_library_accepts_the_valid_files_of_these_tests(tmp_path: Path, content:
     assert is_loadable(put(tmp_path / "a.gguf", content))
 
 
+@pytest.mark.slow
 def test_library_refuses_no_truncated_file_that_the_check_accepts(tmp_path: Path) -> None:
     content = write_with_library(tmp_path / "written.gguf")
     for size in range(24, len(content), 7):

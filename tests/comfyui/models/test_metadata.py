@@ -115,5 +115,6 @@ def test_gguf_lengths_beyond_the_file_end_the_reading(tmp_path: Path) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(content=st.binary(max_size=200), pairs=st.integers(0, 2**64 - 1))
+@pytest.mark.slow
 def test_random_gguf_content_never_raises(tmp_path_factory: pytest.TempPathFactory, content: bytes, pairs: int) -> None:
     assert len(read_pairs(tmp_path_factory.getbasetemp(), content, pairs).metadata) <= len(content)

@@ -173,6 +173,7 @@ def test_random_headers_never_raise(header: Any, data: bytes, skew: int) -> None
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.integers(0, 30), max_size=6), st.integers(-20, 20))
+@pytest.mark.slow
 def test_file_is_healthy_exactly_when_its_size_fits_its_header(sizes: list[int], skew: int) -> None:
     header: dict[str, Any] = {}
     end = 0
@@ -257,6 +258,7 @@ def test_dtypes_and_their_sizes_are_those_of_the_library(dtype: str) -> None:
 
 
 @given(st.sampled_from(VALID), st.data())
+@pytest.mark.slow
 def test_library_and_check_agree_on_damaged_files(content: bytes, data: st.DataObject) -> None:
     position = data.draw(st.integers(0, len(content)))
     damaged = data.draw(
@@ -277,6 +279,7 @@ described_tensor = st.fixed_dictionaries(
 
 @settings(max_examples=500, deadline=None)
 @given(st.dictionaries(st.text(max_size=4) | st.just("__metadata__"), described_tensor | junk, max_size=3))
+@pytest.mark.slow
 def test_library_and_check_agree_on_random_headers(header: dict[str, Any]) -> None:
     # With the data that the header asks for, so that most differences are those of the header's rules.
     ends = [entry["data_offsets"][1] for entry in header.values() if is_described(entry)]

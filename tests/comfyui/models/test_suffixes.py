@@ -18,5 +18,6 @@ def test_suffix_is_lower_case_with_its_dot(name: str, suffix: str) -> None:
 
 
 @given(st.text("a./S", max_size=10))
+@pytest.mark.slow
 def test_suffix_equals_that_of_the_standard_library(name: str) -> None:
     assert get_suffix(name) == os.path.splitext(name)[1].lower()

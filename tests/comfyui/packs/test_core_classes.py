@@ -19,6 +19,14 @@ def test_classes_of_many_versions_are_known() -> None:
     assert known["LoadMoGeModel"] == "0.21.1"
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["GetItemFromList", "GeminiNodeV3", "PixverseV6TextToVideoNode", "ByteDanceSeedreamLayerSeparationNodeV2"],
+)
+def test_classes_of_newer_versions_than_any_source_are_known(name: str) -> None:
+    assert (parse_version(load_core_classes()[name]) or ()) > (0, 33, 0)
+
+
 def test_editor_only_classes_are_not_core_classes() -> None:
     assert not EDITOR_ONLY & load_core_classes().keys()
     assert "Image Comparer (rgthree)" not in EDITOR_ONLY

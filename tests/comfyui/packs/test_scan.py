@@ -6,7 +6,10 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from comfywatchman.comfyui.packs.scan import PackListing, find_packs, fingerprint_files
+from tests.closed_paths import close_paths
 
 
 def add_file(path: Path, text: str = "x = 1\n") -> Path:
@@ -65,11 +68,31 @@ def test_links_are_followed_and_cycles_end(tmp_path: Path) -> None:
     os.symlink(real, real / "again")
     (tmp_path / "custom_nodes").mkdir()
     os.symlink(real, tmp_path / "custom_nodes" / "linked")
-    os.symlink(tmp_path / "nowhere", tmp_path / "custom_nodes" / "dangling")
     os.symlink("circle.py", tmp_path / "custom_nodes" / "circle.py")
     packs = find_by_folder(tmp_path / "custom_nodes")
     assert list(packs) == ["linked"]
     assert packs["linked"].sources == ("__init__.py",)
+
+
+def test_pack_that_cannot_be_looked_at_has_an_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("closed/__init__.py", "part/__init__.py", "part/inner/a.py", "locked/__init__.py", "whole/a.py"):
+        add_file(tmp_path / name)
+    (tmp_path / "locked/__init__.py").chmod(0)
+    for name in ("dangling", "single.py", "part/link.py"):
+        os.symlink("/nowhere/at/all", tmp_path / name)
+    close_paths(monkeypatch, tmp_path / "closed", tmp_path / "part/inner")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    packs = find_by_folder(tmp_path)
+    found = {name: listing.obstacle and listing.obstacle.path for name, listing in packs.items()}
+    assert found.pop("part") in {str(tmp_path / "part/inner"), str(tmp_path / "part/link.py")}
+    assert found == {
+        "closed": str(tmp_path / "closed"),
+        "dangling": str(tmp_path / "dangling"),
+        "locked": str(tmp_path / "locked/__init__.py"),
+        "single": str(tmp_path / "single.py"),
+        "whole": None,
+    }
+    assert {name for name, listing in packs.items() if listing.is_hidden} == {"closed", "dangling", "single"}
 
 
 def test_fifos_and_dangling_links_are_not_sources(tmp_path: Path) -> None:

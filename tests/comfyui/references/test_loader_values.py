@@ -4,7 +4,9 @@ import pytest
 
 from comfywatchman.comfyui.loaders.table import LoaderInput, LoaderTable, load_builtin_table
 from comfywatchman.comfyui.loaders.tiny_vaes import TinyVaes
+from comfywatchman.comfyui.references.loader_values import find_loader_values
 from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS
+from comfywatchman.comfyui.workflow.document import WidgetDefault, WorkflowNode
 from tests.comfyui.references.finding import find_in, read_api, summarize
 from tests.comfyui.workflow.samples import node, slot
 
@@ -33,6 +35,7 @@ def test_tiny_vaes_need_an_encoder_and_a_decoder() -> None:
         ("taesdxl", "vae_approx", "taesdxl_decoder.safetensors"),
     ]
     assert {len(reference.tries) for reference in references} == {len(MODEL_EXTENSIONS)}
+    assert [reference.prefix for reference in references] == ["taesdxl_encoder.", "taesdxl_decoder."]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +51,8 @@ def test_tiny_vaes_need_an_encoder_and_a_decoder() -> None:
 )
 def test_only_known_approximations_are_in_vae_approx(value: str, folder: str) -> None:
     (reference,) = find_in(node(1, "VAELoader", [value]))
-    assert (reference.folder, reference.also_folders) == (folder, ())
+    # A file of the folder vae is offered whatever its name is.
+    assert (reference.folder, reference.also_folders) == (folder, ("vae",) if folder == "vae_approx" else ())
 
 
 def test_approximations_are_those_of_the_installed_version() -> None:
@@ -117,3 +121,11 @@ def test_numbered_inputs_match_every_number() -> None:
         ("loras.0.lora_name", "a.pt"),
         ("loras.12.lora_name", "b.pt"),
     ]
+
+
+@pytest.mark.parametrize("name", ["", "model"])
+def test_default_of_a_class_names_no_model(name: str) -> None:
+    loader_input = LoaderInput("Mine", name, "loras", 0, "a test", "high")
+    for names in ((), ("model",)):
+        given = WorkflowNode("1", "Mine", True, {}, (WidgetDefault.VALUE,), widget_names=names)
+        assert list(find_loader_values(given, loader_input)) == []

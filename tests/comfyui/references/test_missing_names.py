@@ -6,7 +6,7 @@ from comfywatchman.comfyui.loaders.table import LoaderInput, LoaderTable, load_b
 from comfywatchman.comfyui.references.find import find_references
 from comfywatchman.comfyui.references.missing_names import find_missing_names
 from tests.comfyui.workflow import samples
-from tests.comfyui.workflow.samples import Json, graph, node, slot
+from tests.comfyui.workflow.samples import SUB, Json, graph, link, node, slot, subgraph, with_subgraph
 
 
 def list_unnamed(raw: Json, table: LoaderTable | None = None) -> list[tuple[str, str | None]]:
@@ -32,6 +32,7 @@ def test_omitted_required_name_is_reported() -> None:
     [
         {},
         {"widgets_values": []},
+        {"widgets_values": [None]},
         {"widgets_values_named": {"ckpt_name": "named.safetensors"}},
         {"widgets_values": [], "widgets_values_named": {"ckpt_name": "named.safetensors"}},
     ],
@@ -39,6 +40,10 @@ def test_omitted_required_name_is_reported() -> None:
 def test_name_that_the_editor_does_not_restore_is_reported(stored: Json) -> None:
     assert list_unnamed(graph(node(1, "CheckpointLoaderSimple", **stored))) == [("model-name-absent", "1")]
     assert list_unnamed(graph(node(1, "CheckpointLoaderSimple", mode=4, **stored))) == []
+
+
+def test_null_of_the_api_format_is_left_to_the_validation() -> None:
+    assert list_unnamed(build_prompt(ckpt_name=None)) == []
 
 
 def test_optional_inputs_may_be_omitted() -> None:
@@ -59,3 +64,15 @@ def test_computed_name_is_reported_for_active_nodes_only() -> None:
     links: list[object] = [[1, 1, 0, 2, 0, "COMBO"]]
     assert list_unnamed(graph(node(1, "Source"), loader, links=links)) == [("model-name-computed", "2")]
     assert list_unnamed(graph(node(1, "Source"), {**loader, "mode": 2}, links=links)) == []
+
+
+def test_default_of_another_widget_is_no_name() -> None:
+    # The first widget behind the own input stores no value: the editor sends its default to both.
+    loaders = [
+        node(5, "CheckpointLoaderSimple", inputs=[slot("ckpt_name", 1)]),
+        node(6, "CheckpointLoaderSimple", ["unused.ckpt"], inputs=[slot("ckpt_name", 2)]),
+    ]
+    definition = subgraph(*loaders, inputs=("ckpt",), links=[link(1, -10, 5), link(2, -10, 6)])
+    raw = with_subgraph(node(2, SUB, inputs=[slot("ckpt")]), definition)
+    assert find_references(samples.read(raw), load_builtin_table()) == ()
+    assert list_unnamed(raw) == [("model-name-absent", "2:5"), ("model-name-absent", "2:6")]

@@ -93,7 +93,7 @@ def test_nodes_of_a_server_are_read() -> None:
     assert [item.folder for item in live.loader_inputs] == ["loras"]
 
 
-@pytest.mark.parametrize("payload", [{}, [], "x"])
+@pytest.mark.parametrize("payload", [{}, [], "x", {"error": "not found"}, {"L": {}}])
 def test_empty_list_of_nodes_raises_failure(payload: Any) -> None:
     with LocalServer({"/system_stats": json_reply(STATS), "/object_info": json_reply(payload)}) as server:
         running = probe_server(server.url)

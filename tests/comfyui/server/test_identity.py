@@ -86,6 +86,7 @@ def identify(running: RunningComfyUI, watched: WatchedComfyUI, packs: dict[str, 
         ("main.py", "--base-directory=/nowhere", "--base-directory={root}"),
     ],
 )
+@pytest.mark.slow
 def test_process_with_the_watched_base_directory_is_the_watched_one(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     installation = build_comfyui(tmp_path / "ComfyUI")
     build_comfyui(tmp_path / "other")
@@ -95,6 +96,7 @@ def test_process_with_the_watched_base_directory_is_the_watched_one(tmp_path: Pa
         assert identify(running, build_watched(installation)) == Identification(ServerIdentity.WATCHED)
 
 
+@pytest.mark.slow
 def test_process_of_a_linked_main_belongs_to_the_folder_of_the_file(tmp_path: Path) -> None:
     installation = build_comfyui(tmp_path / "ComfyUI")
     (tmp_path / "bin").mkdir()
@@ -111,6 +113,7 @@ def test_process_of_a_linked_main_belongs_to_the_folder_of_the_file(tmp_path: Pa
         (("main.py", "--base-directory", "{root}/models"), "ComfyUI/models"),
     ],
 )
+@pytest.mark.slow
 def test_process_with_another_base_directory_is_another_comfyui(
     tmp_path: Path, arguments: tuple[str, ...], base: str
 ) -> None:
@@ -125,12 +128,14 @@ def test_process_with_another_base_directory_is_another_comfyui(
     assert identification.reason.endswith(base)
 
 
+@pytest.mark.slow
 def test_process_that_left_its_folder_proves_nothing(tmp_path: Path) -> None:
     installation = build_comfyui(tmp_path / "ComfyUI")
     with run_main(installation.root, "main.py", "--leave") as running:
         assert identify(running, build_watched(installation)).identity is ServerIdentity.UNKNOWN
 
 
+@pytest.mark.slow
 def test_base_directory_that_is_not_there_proves_nothing(tmp_path: Path) -> None:
     root = build_comfyui(tmp_path / "ComfyUI").root
     apart = Installation(root=root, version=None, base=tmp_path / "unmounted")
@@ -186,6 +191,7 @@ def test_server_with_other_folders_is_another_comfyui(installation: Installation
 
 
 @pytest.mark.parametrize(("here", "there", "named"), [([], ["b.pt"], "b.pt"), (["a.pt"], [], "a.pt")])
+@pytest.mark.slow
 def test_server_with_other_models_is_another_comfyui(
     installation: Installation, here: list[str], there: list[str], named: str
 ) -> None:
@@ -197,6 +203,7 @@ def test_server_with_other_models_is_another_comfyui(
     assert f"(loras/{named})" in identification.reason
 
 
+@pytest.mark.slow
 def test_server_with_other_packs_is_another_comfyui(installation: Installation) -> None:
     put(installation.base / "models" / "loras" / "a.pt", b"")
     with TunnelledComfyUI(installation, loras=["a.pt"]) as server:
@@ -206,6 +213,7 @@ def test_server_with_other_packs_is_another_comfyui(installation: Installation) 
     assert "(custom_nodes/Absent)" in identification.reason
 
 
+@pytest.mark.slow
 def test_server_without_anything_to_compare_is_unknown(installation: Installation) -> None:
     with TunnelledComfyUI(installation) as server:
         server.pages["/models/vae"] = Reply(b"no JSON")

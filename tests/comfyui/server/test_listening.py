@@ -64,6 +64,12 @@ def serving(comfyui: Path, address: str, port: int) -> Iterator[int]:
         server.kill()
 
 
+def test_free_port_is_none_that_the_kernel_gives_away() -> None:
+    ports = {find_free_port() for _ in range(20)}
+    assert len(ports) > 10
+    assert max(ports) < 32768
+
+
 def test_exposed_comfyui_is_found_with_its_port(tmp_path: Path) -> None:
     port = find_free_port()
     with serving(tmp_path / "ComfyUI", "0.0.0.0", port) as pid:  # noqa: S104

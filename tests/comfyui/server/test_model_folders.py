@@ -16,7 +16,7 @@ def test_folders_are_parsed() -> None:
 
 def test_folders_of_models_are_fetched() -> None:
     answer = Reply(b'{"vae": ["/m/vae"], "custom_nodes": ["/c"]}')
-    with LocalServer({"/internal/folder_paths": answer}) as server, HttpSession(timeout_seconds=5) as session:
+    with LocalServer({"/internal/folder_paths": answer}) as server, HttpSession(timeout_seconds=60) as session:
         assert fetch_model_folders(session, server.url) == {"vae": (Path("/m/vae"),)}
         server.pages.clear()
         assert fetch_model_folders(session, server.url) == {}

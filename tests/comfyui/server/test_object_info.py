@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from comfywatchman.comfyui.server.object_info import LiveNodes, read_object_info
+from comfywatchman.comfyui.server.object_info import LiveNodes, find_malformed_entry, read_object_info
 
 FOLDERS = {
     "checkpoints": ["a.safetensors", "b.safetensors"],
@@ -154,3 +154,10 @@ def test_upload_inputs_are_not_combos() -> None:
         ("clip", "video", 2, ("", "none", "None")),
     ]
     assert live.loader_inputs == ()
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"), [(None, "Odd"), ({}, "Odd"), ({"input": {}}, None), ({"input": None}, None)]
+)
+def test_entry_that_comfyui_cannot_have_sent_is_found(entry: Any, name: str | None) -> None:
+    assert find_malformed_entry({"N": build_entry(), "Odd": entry}) == name

@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from comfywatchman.comfyui.server.prompts import PromptResult, find_refusal, parse_history
+from comfywatchman.comfyui.server.prompts import (
+    PromptResult,
+    clean_extra_data,
+    find_refusal,
+    parse_history,
+    parse_json_object,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +33,10 @@ def test_partly_accepted_prompt_is_refused(status: int, answer: dict[str, object
         ({"status": {"status_str": "success"}}, PromptResult("success")),
         ({"status": {"status_str": "error", "messages": []}}, PromptResult("error")),
         ({"status": "odd"}, PromptResult("error")),
+        (
+            {"status": {"status_str": "error", "messages": [["execution_start", {}], ["execution_interrupted", {}]]}},
+            PromptResult("interrupted"),
+        ),
         (
             {
                 "status": {
@@ -56,3 +66,24 @@ def test_history_gives_the_result(entry: dict[str, Any], result: PromptResult) -
 @pytest.mark.parametrize("entry", [None, {}, []])
 def test_prompt_without_history_has_not_ended(entry: object) -> None:
     assert parse_history(entry) is None
+
+
+@pytest.mark.parametrize(
+    ("extra_data", "cleaned"),
+    [
+        ({"cw": 1}, {"cw": 1}),
+        ({"extra_pnginfo": {"workflow": {"id": "w"}, "x": 1}}, {"extra_pnginfo": {"workflow": {"id": "w"}, "x": 1}}),
+        ({"extra_pnginfo": {}}, {"extra_pnginfo": {}}),
+        ({"extra_pnginfo": None, "cw": 1}, {"cw": 1}),
+        ({"extra_pnginfo": []}, {}),
+        ({"extra_pnginfo": {"workflow": None, "x": 1}}, {"extra_pnginfo": {"x": 1}}),
+        ({"extra_pnginfo": {"workflow": "text"}}, {"extra_pnginfo": {}}),
+    ],
+)
+def test_extra_data_cannot_break_the_list_of_jobs(extra_data: dict[str, Any], cleaned: dict[str, Any]) -> None:
+    assert clean_extra_data(extra_data) == cleaned
+
+
+def test_body_that_is_no_object_is_empty() -> None:
+    assert parse_json_object(b'{"a": 1}') == {"a": 1}
+    assert parse_json_object(b"500 Internal Server Error") == parse_json_object(b"[]") == {}

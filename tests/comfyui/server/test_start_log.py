@@ -102,9 +102,12 @@ Import times for custom nodes:
 """
 
 
-def test_failed_prestartup_script_makes_the_pack_failed() -> None:
+def test_pack_with_a_failed_prestartup_script_is_imported() -> None:
     told = parse_import_times(REASONS)
-    assert told == (frozenset({"early", "empty", "third", "broken", "silent"}), frozenset({"fine"}))
+    assert told is not None
+    assert told.failed == {"empty", "third", "broken", "silent"}
+    assert told.imported == {"fine", "early"}
+    assert told.failed_prestartup == {"early"}
 
 
 def test_each_failure_has_its_reason() -> None:
@@ -123,4 +126,4 @@ def test_text_without_import_times_gives_none() -> None:
 
 def test_prestartup_failure_of_an_earlier_start_is_ignored() -> None:
     told = parse_import_times(REASONS + "Import times for custom nodes:\n   0.0 seconds: /c/custom_nodes/early\n")
-    assert told == (frozenset(), frozenset({"early"}))
+    assert told == (frozenset(), frozenset({"early"}), frozenset())

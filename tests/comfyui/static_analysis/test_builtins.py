@@ -10,6 +10,7 @@ from comfywatchman.comfyui.static_analysis.values import (
     ExternalName,
     NodeSchema,
     V3InputSpec,
+    V3Part,
 )
 
 
@@ -36,7 +37,12 @@ def test_v3_api_builds_schemas_and_inputs() -> None:
     combo = call_external("io.Combo.Input", ["name"], {"options": inputs})
     assert isinstance(combo, V3InputSpec)
     assert (combo.kind, combo.name, combo.options) == ("Combo", "name", inputs)
-    assert call_external("io.Custom", ["X"], {}) == ExternalName("io.Custom()")
+    assert call_external("io.Custom", ["X"], {}) == ExternalName("io.Custom(X)")
+    assert call_external("io.Custom", ["a.b"], {}) == ExternalName("io.Custom()")
+    assert call_external("api.io.Latent", [], {}) == ExternalName("api.io.Latent")
+    output = call_external("io.Image.Output", ["id"], {})
+    assert isinstance(output, V3Part)
+    assert (output.kind, output.arguments) == ("Image.Output", ["id"])
 
 
 def test_unknown_function_taints_its_arguments() -> None:

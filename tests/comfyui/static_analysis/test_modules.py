@@ -7,6 +7,7 @@ import pytest
 
 from comfywatchman.comfyui.static_analysis.modules import MAX_SOURCE_BYTES, MAX_TREE_BYTES, SourceTree, parse_source
 from comfywatchman.comfyui.static_analysis.values import UNKNOWN, SourceModule
+from tests.comfyui.imports.hosts import write_files
 from tests.comfyui.static_analysis.reading import value_of
 
 
@@ -111,3 +112,36 @@ def test_parser_warnings_are_silent() -> None:
 def test_fifo_in_place_of_source_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.py")
     assert value_of(tmp_path, "from .pipe import y\nx = y") is UNKNOWN
+
+
+ENUMERATION = """
+class Codec(str, Enum):
+    AUTO = "auto"
+    H264 = "h264"
+    @classmethod
+    def as_input(cls) -> list[str]:
+        return [member.value for member in cls]
+class Other(str, Enum):
+    A = "a"
+    @classmethod
+    def as_input(cls):
+        return ["a", "b"]
+class Plain(str, Enum):
+    A = "a"
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [
+        ("comfy_api.latest.Types.Codec.as_input", ("auto", "h264")),
+        ("comfy_api.latest.Types.Other.as_input", None),
+        ("comfy_api.latest.Types.Plain.as_input", None),
+        ("comfy_api.latest.Types.Gone.as_input", None),
+        ("other.Codec.as_input", None),
+    ],
+)
+def test_enumeration_of_the_api_offers_its_values(tmp_path: Path, name: str, members: tuple[str, ...] | None) -> None:
+    files = {"comfy_api/latest/_util/types.py": ENUMERATION, "comfy_api/latest/_util/bad.py": "class Codec(:"}
+    write_files(tmp_path, files)
+    assert SourceTree(tmp_path, frozenset()).find_enumeration(name) == members

@@ -77,6 +77,22 @@ def test_source_of_another_shape_is_unknown(tmp_path: Path) -> None:
     assert read_server_checks(tmp_path) == ServerChecks()
 
 
-def test_both_files_are_watched_for_changes(tmp_path: Path) -> None:
+def test_all_files_are_watched_for_changes(tmp_path: Path) -> None:
     names = [path.relative_to(tmp_path).as_posix() for path in list_check_files(tmp_path)]
-    assert names == ["execution.py", "comfy_execution/validation.py"]
+    assert names == ["execution.py", "comfy_execution/validation.py", "comfy_api/latest/_io.py"]
+
+
+@pytest.mark.parametrize(
+    ("body", "needed"),
+    [
+        ("    def _expand_schema_for_dynamic(out_dict):\n        out_dict['required'][name] = template_input", True),
+        ("    def _expand_schema_for_dynamic(out_dict):\n        new_dict['required'] = {}", False),
+        ("    pass", None),
+    ],
+)
+def test_growing_inputs_are_needed_where_the_source_declares_them(
+    tmp_path: Path, body: str, *, needed: bool | None
+) -> None:
+    (tmp_path / "comfy_api" / "latest").mkdir(parents=True)
+    (tmp_path / "comfy_api" / "latest" / "_io.py").write_text(f"class Int:\n    pass\nclass Autogrow:\n{body}\n")
+    assert read_server_checks(tmp_path).grown_inputs is needed

@@ -7,7 +7,7 @@ import pytest
 
 from comfywatchman.comfyui.server.signatures import read_signatures
 from comfywatchman.comfyui.validation.node import CheckedNode, check_node, number_widgets, read_values
-from comfywatchman.comfyui.validation.prompt import PromptNode
+from comfywatchman.comfyui.validation.prompt import CUT_MARK, MAX_TEXT, PromptNode
 from comfywatchman.comfyui.validation.signature import InputSignature, NodeSignature, Scalar
 from comfywatchman.comfyui.workflow.document import LinkSource
 from tests.comfyui.validation.classes import build_entry, build_rules
@@ -98,6 +98,14 @@ def test_a_class_with_unknown_inputs_may_declare_any_link() -> None:
     assert checked.possible_sources == {"1"}
 
 
+def test_a_dynamic_input_with_unknown_inputs_may_declare_links_of_its_name() -> None:
+    rules = build_rules()
+    rules.classes["Part"] = NodeSignature((InputSignature("a", None),), own_checks=())
+    node = PromptNode("2", "Part", {"a.x": LinkSource("1", 0), "b.x": LinkSource("3", 0)})
+    nodes = {"1": PromptNode("1", "Load"), "2": node, "3": PromptNode("3", "Load")}
+    assert check_node(node, nodes, rules, may_be_fed_later=False).possible_sources == {"1"}
+
+
 def test_listed_values_go_to_the_widgets_in_declared_order() -> None:
     node = PromptNode("2", "N", values=VALUES, names=("a", "b", "c", "d"), count=4, unfed=())
     assert read_values(node, SAMPLER) == {"seed": 5, "steps": 20, "name": "a"} | {
@@ -129,13 +137,42 @@ def test_values_by_name_and_from_links_go_before_the_list() -> None:
 
 def test_values_behind_an_unknown_width_are_known_by_name_only() -> None:
     owner = NodeSignature((InputSignature("a", "INT", width=1), InputSignature("b", "CURVE", width=None)))
-    assert number_widgets(owner, 3) == ({"a": 0, "b": 1}, None)
+    assert number_widgets(owner, PromptNode("2", "N", count=3)) == ({"a": 0, "b": 1}, None)
     node = PromptNode("2", "N", values=VALUES, names=("a", None, "c"), count=4, unfed=())
     assert read_values(node, owner) == {"a": 5, "c": 20}
 
 
 def test_the_editor_drops_values_of_inputs_that_became_links() -> None:
     owner = read_signatures({"N": build_entry(a=["INT", {}], b=["INT", {"forceInput": True}], c=["INT", {}])})["N"]
-    assert number_widgets(owner, 3) == ({"a": 0, "c": 2}, 3)
-    assert number_widgets(owner, 2) == ({"a": 0, "c": 1}, 2)
-    assert number_widgets(owner, 5) == ({"a": 0, "c": 1}, 2)
+    assert number_widgets(owner, PromptNode("2", "N", count=3)) == ({"a": 0, "c": 2}, 3)
+    assert number_widgets(owner, PromptNode("2", "N", count=2)) == ({"a": 0, "c": 1}, 2)
+    assert number_widgets(owner, PromptNode("2", "N", count=5)) == ({"a": 0, "c": 1}, 2)
+
+
+def test_widgets_of_a_dynamic_combo_stand_behind_it() -> None:
+    inner = {"key": "b", "inputs": {"required": {"seed": ["INT", {}], "image": ["IMAGE", {}]}}}
+    mode = ["COMFY_DYNAMICCOMBO_V3", {"options": [{"key": "a", "inputs": {}}, inner]}]
+    grown = [
+        "COMFY_AUTOGROW_V3",
+        {"template": {"input": {"required": {"i": ["IMAGE", {}]}}, "prefix": "i", "min": 1, "max": 2}},
+    ]
+    owner = read_signatures({"N": build_entry(images=grown, mode=mode, steps=["INT", {}])})["N"]
+
+    def number(first: Scalar) -> tuple[dict[str, int], int | None]:
+        return number_widgets(owner, PromptNode("2", "N", values={"#0": first}, count=4))
+
+    assert number("b") == ({"mode": 0, "mode.seed": 1, "steps": 3}, 4)
+    assert number("a") == ({"mode": 0, "steps": 1}, 2)
+    # The editor adds no widget for a value that is not offered.
+    assert number("c") == number(5) == ({"mode": 0, "steps": 1}, 2)
+    assert number("b" * MAX_TEXT + CUT_MARK) == ({"mode": 0}, None)
+    assert number_widgets(owner, PromptNode("2", "N", count=4)) == ({"mode": 0}, None)
+
+
+def test_nothing_is_numbered_behind_a_nested_combo_of_unknown_value() -> None:
+    nested = ["COMFY_DYNAMICCOMBO_V3", {"options": [{"key": "c", "inputs": {}}]}]
+    option = {"key": "b", "inputs": {"required": {"nested": nested}}}
+    mode = ["COMFY_DYNAMICCOMBO_V3", {"options": [option]}]
+    owner = read_signatures({"N": build_entry(mode=mode, steps=["INT", {}])})["N"]
+    node = PromptNode("2", "N", values={"#0": "b", "#1": "c" * MAX_TEXT + CUT_MARK}, count=3)
+    assert number_widgets(owner, node) == ({"mode": 0, "mode.nested": 1}, None)

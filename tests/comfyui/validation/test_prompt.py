@@ -71,7 +71,7 @@ def test_links_are_kept_with_their_output() -> None:
 
 
 def test_inputs_linked_to_an_unknown_source_are_kept_apart() -> None:
-    through = node(2, "X", mode=4, inputs=[slot("any", widget=False, kind="*")], outputs=[{"type": "*"}])
+    through = node(2, "X", mode=4, inputs=[slot("any", widget=False, kind="*")], outputs=[{"name": "no type"}])
     end = node(3, "Y", inputs=[slot("model", 2, widget=False)])
     (prompt_node,) = build_prompt(read(graph(through, end, links=[[2, 2, 0, 3, 0, "*"]])), ())
     assert (prompt_node.links, prompt_node.linked, prompt_node.unfed) == ({}, ("model",), ())

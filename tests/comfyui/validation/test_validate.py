@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from comfywatchman.comfyui.validation.rejection import RejectedInput
+from comfywatchman.comfyui.validation.rejection import RejectedInput, UncheckedInput
 from comfywatchman.comfyui.validation.rules import ValidationRules
-from comfywatchman.comfyui.validation.signature import NodeSignature
+from comfywatchman.comfyui.validation.signature import InputSignature, NodeSignature
 from comfywatchman.comfyui.validation.validate import NOTHING_REJECTED, has_no_output, validate_prompt
 from tests.comfyui.validation.classes import (
     build_api_prompt,
@@ -158,3 +159,34 @@ def test_rejections_are_certain_by_default() -> None:
     (rejected,) = validate_prompt(build_chain("gone"), build_rules()).inputs
     assert isinstance(rejected, RejectedInput)
     assert rejected.is_certain
+
+
+def build_unread_rules(*, is_live: bool = False, **sample: Any) -> ValidationRules:
+    """Return the rules of a source that shows less of the class `Sample`."""
+    rules = build_rules()
+    changed = msgspec.structs.replace(rules.classes["Sample"], **sample)
+    return ValidationRules(rules.classes | {"Sample": changed}, rules.checks, is_live=is_live)
+
+
+UNREAD_SAMPLER = (
+    InputSignature("model", "MODEL", is_required=True, is_socket=True),
+    InputSignature("sampler_name", None, is_required=True, width=1, known_choices=("ddim",)),
+)
+
+
+def test_values_beside_choices_that_are_not_known_are_listed_once() -> None:
+    rules = build_unread_rules(inputs=UNREAD_SAMPLER)
+    assert validate_prompt(build_chain(), rules).unchecked == (UncheckedInput("Sample", "sampler_name"),)
+    assert validate_prompt(build_chain("ddim"), rules) == NOTHING_REJECTED
+    loose = node(9, "Sample", ["gone", 20], inputs=[slot("sampler_name"), slot("steps")])
+    assert validate_prompt((*build_chain("ddim"), *build_file_prompt(loose)), rules) == NOTHING_REJECTED
+
+
+def test_class_whose_inputs_are_not_known_is_listed_without_an_input() -> None:
+    unread = (UncheckedInput("Sample"),)
+    assert validate_prompt(build_chain(), build_unread_rules(has_all_inputs=False)).unchecked == unread
+    assert validate_prompt(build_chain(), build_unread_rules(has_all_inputs=False, is_live=True)).unchecked == ()
+    rules = build_rules()
+    rest = {name: signature for name, signature in rules.classes.items() if name != "Sample"}
+    assert validate_prompt(build_chain(), ValidationRules(rest, rules.checks)).unchecked == unread
+    assert validate_prompt(build_chain(), ValidationRules()).unchecked == ()

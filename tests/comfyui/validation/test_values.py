@@ -11,7 +11,7 @@ from comfywatchman.comfyui.validation.prompt import PromptNode
 from comfywatchman.comfyui.validation.rejection import RejectedInput
 from comfywatchman.comfyui.validation.rules import ServerChecks
 from comfywatchman.comfyui.validation.signature import ALL_INPUTS, InputSignature, NodeSignature, Scalar
-from comfywatchman.comfyui.validation.values import check_value
+from comfywatchman.comfyui.validation.values import check_value, has_unknown_choices
 from tests.comfyui.validation.classes import NEWEST, build_entry
 
 API_NODE = PromptNode("1", "N", given=("x",))
@@ -184,3 +184,64 @@ def test_null_for_a_file_of_the_user_is_rejected() -> None:
     assert rejected.reason.value == "not_given"
     assert check_value(FILE_NODE, owner, signature, None, NEWEST) is None
     assert check_value(API_NODE, owner, signature, "gone.png", NEWEST) is None
+
+
+def test_list_that_others_may_extend_gives_a_doubt() -> None:
+    owner = NodeSignature(own_checks=(), has_editor_code=False, may_offer_more=True)
+    rejected = check_value(API_NODE, owner, read_input([["a"], {}]), "b", NEWEST)
+    assert rejected is not None
+    assert not rejected.is_certain
+
+
+PICTURES = InputSignature("image", "[digest", is_file=True)
+LOADER = NodeSignature(own_checks=("image",), has_editor_code=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [("a.png", None), (5, "not_a_file_name"), (0.5, "not_a_file_name"), (True, "not_a_file_name"), (None, "not_given")],
+)
+def test_name_of_a_file_must_be_text(value: Scalar, reason: str | None) -> None:
+    rejected = check_value(API_NODE, LOADER, PICTURES, value, NEWEST)
+    assert (None if rejected is None else rejected.reason.value) == reason
+
+
+def test_editor_replaces_null_by_the_first_file() -> None:
+    assert check_value(FILE_NODE, LOADER, PICTURES, None, NEWEST) is None
+
+
+def test_code_of_a_pack_in_the_editor_leaves_a_doubt() -> None:
+    with_code = NodeSignature(own_checks=("image",), has_editor_code=True)
+    rejected = check_value(FILE_NODE, with_code, PICTURES, 5, NEWEST)
+    assert rejected is not None
+    assert not rejected.is_certain
+
+
+UNREAD = InputSignature("x", None, known_choices=("none",))
+
+
+@pytest.mark.parametrize("owner", [CORE, NodeSignature()])
+@pytest.mark.parametrize("node", [API_NODE, FILE_NODE])
+def test_value_beside_choices_that_are_not_known(owner: NodeSignature, node: PromptNode) -> None:
+    assert has_unknown_choices(node, owner, UNREAD, "other", NEWEST)
+
+
+@pytest.mark.parametrize(
+    ("value", "owner", "node"),
+    [
+        ("none", CORE, API_NODE),
+        (None, CORE, FILE_NODE),
+        ("other", NodeSignature(own_checks=("x",)), API_NODE),
+        ("other", NodeSignature(own_checks=ALL_INPUTS), API_NODE),
+        ("model", CORE, PromptNode("1", "N", models=("x",))),
+    ],
+)
+def test_value_that_needs_no_further_choices(value: Scalar, owner: NodeSignature, node: PromptNode) -> None:
+    assert not has_unknown_choices(node, owner, UNREAD, value, NEWEST)
+
+
+def test_lists_that_the_server_does_not_compare_leave_no_doubt() -> None:
+    signature = InputSignature("x", "COMBO", known_choices=())
+    assert has_unknown_choices(API_NODE, CORE, signature, "a", NEWEST)
+    assert not has_unknown_choices(API_NODE, CORE, signature, "a", ServerChecks(new_combos=False))
+    assert not has_unknown_choices(API_NODE, CORE, InputSignature("x", "COMBO", choices=("b",)), "a", NEWEST)

@@ -113,7 +113,7 @@ def grouped(instance_values: list[object]) -> Json:
 
 
 def primitive_into_loader() -> Json:
-    """Write a PrimitiveNode that feeds a loader's widget through a Reroute."""
+    """Write a PrimitiveNode that leads to a loader through a Reroute: the editor does not apply its value."""
     return graph(
         node(1, "PrimitiveNode", ["from-primitive.safetensors", "fixed"]),
         node(2, "Reroute", inputs=[slot("", 1, widget=False, kind="*")]),

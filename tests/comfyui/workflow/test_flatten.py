@@ -61,9 +61,10 @@ def test_subgraphs_that_multiply_beyond_any_real_workflow_are_a_failure() -> Non
     chain = [subgraph(node(1, numbered(n + 1)), node(2, numbered(n + 1))) | {"id": numbered(n)} for n in range(40)]
     with pytest.raises(Failure) as caught:
         samples.read(with_subgraph(node(1, numbered(0)), *chain))
-    assert caught.value.code == "workflow-too-deep"
+    assert caught.value.code == "workflow-too-large"
 
 
+@pytest.mark.slow
 def test_subgraphs_nested_beyond_any_real_workflow_are_a_failure() -> None:
     chain = [subgraph(node(1, numbered(n + 1))) | {"id": numbered(n)} for n in range(100)]
     with pytest.raises(Failure) as caught:
@@ -111,3 +112,14 @@ def test_inputs_without_a_source_are_unfed() -> None:
 def test_use_everywhere_leaves_no_input_unfed() -> None:
     raw = graph(node(2, "X", inputs=[slot("vae", None, widget=False)]), extra={"ue_links": [{"downstream": 2}]})
     assert samples.nodes_of(raw)["2"].unfed == ()
+
+
+@pytest.mark.parametrize(("mode", "values"), [(0, {"anything": "host.safetensors"}), (2, {}), (4, {})])
+def test_socket_of_a_node_that_is_not_sent_gets_no_value(mode: int, values: dict[str, object]) -> None:
+    loader = node(5, "CheckpointLoaderSimple", ["inner.safetensors"], inputs=[slot("ckpt_name", 1)])
+    shown = node(6, "Show", inputs=[slot("anything", 2, widget=False, kind="*")], mode=mode)
+    definition = subgraph(loader, shown, inputs=("ckpt",), links=[link(1, -10, 5), link(2, -10, 6)])
+    host = node(2, SUB, ["host.safetensors"], inputs=[slot("ckpt")])
+    nodes = samples.nodes_of(with_subgraph(host, definition))
+    assert nodes["2:5"].values == {"ckpt_name": "host.safetensors"}
+    assert nodes["2:6"].values == values

@@ -120,3 +120,19 @@ def test_instance_that_lists_linked_widgets_too() -> None:
     raw = converted([slot("lora_name", 5)], [0.25, 1, "stored"], [[5, 1, 0, 4, 0, "STRING"]])
     found = samples.nodes_of(raw)["4:0"]
     assert found.values == {"lora_name": "outside", "strength_model": 0.25, "strength_clip": 1}
+
+
+LOADER_GROUP = {"groupNodes": {"g": {"nodes": [node(0, "VAELoader", ["v.safetensors"], index=0)], "links": []}}}
+
+
+@pytest.mark.parametrize(
+    ("host_mode", "group_mode", "is_sent"), [(0, 0, True), (0, 2, False), (0, 4, False), (2, 0, False), (4, 0, False)]
+)
+def test_editor_sends_a_group_in_a_subgraph_unopened(host_mode: int, group_mode: int, *, is_sent: bool) -> None:
+    definition = samples.subgraph(node(3, "workflow>g", ["new"], mode=group_mode))
+    host = node(2, samples.SUB, mode=host_mode)
+    found = samples.read(graph(host, definitions={"subgraphs": [definition]}, extra=LOADER_GROUP))
+    # What is in the group is still listed: other versions of the editor may open it.
+    assert [(one.path, one.values) for one in found.nodes] == [("2:3:0", {"vae_name": "new"})]
+    problems = [(problem.code, problem.node_path) for problem in found.problems]
+    assert problems == ([("editor-cannot-send", "2:3")] if is_sent else [])

@@ -9,9 +9,17 @@ from comfywatchman.base.json_limits import MAX_JSON_VALUES
 from comfywatchman.comfyui.workflow.jsontext import parse_json
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
-def test_every_json_encoding_is_decoded(encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_encodings_of_the_editor_are_decoded(encoding: str) -> None:
     assert parse_json('{"name": "Käse 猫"}'.encode(encoding)) == ({"name": "Käse 猫"}, ())
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_file_that_the_editor_cannot_decode_is_reported(encoding: str) -> None:
+    value, problems = parse_json('{"name": "Käse 猫"}'.encode(encoding))
+    assert value == {"name": "Käse 猫"}
+    assert [problem.code for problem in problems] == ["editor-cannot-send"]
+    assert "UTF-8" in problems[0].message
 
 
 def test_bare_nan_and_infinity_become_null() -> None:
@@ -55,5 +63,5 @@ def test_a_file_of_more_values_than_any_workflow_is_not_parsed() -> None:
     many = b"[" + b"[]," * (MAX_JSON_VALUES // 2) + b"0]"
     with pytest.raises(Failure) as caught:
         parse_json(many)
-    assert caught.value.code == "workflow-too-deep"
+    assert caught.value.code == "workflow-too-large"
     assert parse_json(b'["' + b"a" * MAX_JSON_VALUES + b'"]')[1] == ()

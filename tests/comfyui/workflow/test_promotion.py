@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from comfywatchman.comfyui.workflow.document import WorkflowProblem
 from comfywatchman.comfyui.workflow.graph import RawNode
 from comfywatchman.comfyui.workflow.promotion import (
-    HostValues,
     PromotedInput,
     ProxyWidget,
+    find_host_problems,
     parse_proxy_widgets,
     read_host_values,
 )
@@ -16,16 +15,12 @@ from tests.comfyui.workflow.samples import Json
 INPUTS = (PromotedInput("a", "5", "ckpt_name"), PromotedInput("b", "6", "vae_name"))
 
 
-def read(problems: list[WorkflowProblem] | None = None, **raw: object) -> HostValues:
-    host = RawNode("2", "sub", 0, (), raw)
-    problems = [] if problems is None else problems
-    return read_host_values(host, INPUTS, lambda proxy: proxy.widget, path="2", problems=problems)
+def read(**raw: object) -> Json:
+    return read_host_values(RawNode("2", "sub", 0, (), raw), INPUTS)
 
 
 def codes(**raw: object) -> list[str]:
-    problems: list[WorkflowProblem] = []
-    read(problems, **raw)
-    return [problem.code for problem in problems]
+    return [problem.code for problem in find_host_problems(RawNode("2", "sub", 0, (), raw), INPUTS, "2")]
 
 
 @pytest.mark.parametrize(
@@ -41,22 +36,7 @@ def codes(**raw: object) -> list[str]:
     ],
 )
 def test_list_goes_to_the_promoted_inputs_in_order(stored: object, expected: Json) -> None:
-    assert read(widgets_values=stored).promoted == expected
-
-
-def test_proxies_are_applied_after_the_order_of_inputs() -> None:
-    values = read(widgets_values=["x"], properties={"proxyWidgets": [["6", "vae_name"], ["5", "ckpt_name"]]})
-    assert values.promoted == {"a": "x", "b": "x"}
-
-
-def test_proxy_of_a_widget_without_own_input_overrides_it() -> None:
-    values = read(widgets_values=["x", 0.5], properties={"proxyWidgets": [["5", "ckpt_name"], ["7", "strength"]]})
-    assert (values.promoted, values.overrides) == ({"a": "x", "b": 0.5}, {"7": {"strength": 0.5}})
-
-
-@pytest.mark.parametrize(("name", "expected"), [("b", {"a": "x", "b": "x"}), ("c", {"a": "x"})])
-def test_proxy_of_an_own_input_sets_it_by_name(name: str, expected: Json) -> None:
-    assert read(widgets_values=["x"], properties={"proxyWidgets": [["-1", name]]}).promoted == expected
+    assert read(widgets_values=stored) == expected
 
 
 def test_value_set_aside_by_the_editor_wins_over_the_list() -> None:
@@ -70,7 +50,7 @@ def test_value_set_aside_by_the_editor_wins_over_the_list() -> None:
         7,
     ]
     values = read(widgets_values=["x", "y"], properties={"proxyWidgetErrorQuarantine": entries})
-    assert values.promoted == {"a": "x", "b": "aside"}
+    assert values == {"a": "x", "b": "aside"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from comfywatchman.comfyui.workflow.document import WidgetDefault
+from comfywatchman.comfyui.workflow.widgets import NodeWidgets
 from tests.comfyui.workflow import samples
 from tests.comfyui.workflow.samples import Json, graph, node, slot
 
@@ -104,6 +106,7 @@ def test_unknown_node_keeps_its_values_by_position() -> None:
     assert (found.values, found.positional, found.widget_names) == ({}, ("a.gguf", 3), ())
 
 
+@pytest.mark.slow
 def test_deeply_nested_values_are_not_compared() -> None:
     deep: object = 1
     for _ in range(900):
@@ -117,3 +120,15 @@ def test_malformed_values_are_reported_for_loaders_only(stored: object) -> None:
     assert problems({**node(1, "VAELoader"), "widgets_values": stored}) == [("widgets-unreadable", "1")]
     assert problems({**node(1, "Unknown"), "widgets_values": stored}) == []
     assert problems({**node(1, "VAELoader"), "widgets_values": None}) == []
+
+
+def test_cleared_value_has_neither_name_nor_position() -> None:
+    widgets = NodeWidgets({"a": 1, "b": 2}, [1, 2], ("a", "b"))
+    widgets.clear_value("b")
+    widgets.clear_value("unknown")
+    assert (widgets.by_name, widgets.by_position) == ({"a": 1}, [1, WidgetDefault.VALUE])
+
+
+@pytest.mark.parametrize(("names", "expected"), [(("a", "b"), False), (("a",), True), (("a", None), True)])
+def test_values_without_a_name_are_told(names: tuple[str | None, ...], *, expected: bool) -> None:
+    assert NodeWidgets({}, [1, 2], names).has_unnamed_value() is expected

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from comfywatchman.governance.checks.deny_list import DeniedItem, judge
 from tests.governance.checks.checked_site import run_checks_on
 from tests.governance.contexts import Site
@@ -23,6 +25,7 @@ def test_flagged_item_is_a_warning() -> None:
     assert judge([flagged, blocked]).status == "fail"
 
 
+@pytest.mark.slow
 def test_denied_packages_and_nodes_are_found(site: Site) -> None:
     site.configure(policy={"deny": ["corelet==1.0", "pack:evil"]})
     (site.comfyui / "custom_nodes" / "evil.disabled").mkdir()

@@ -60,6 +60,7 @@ def test_missing_truth_file_fails_with_a_command(site: Site, name: str, action: 
     assert not results["production"].vital or results["production"].status == "ok"
 
 
+@pytest.mark.slow
 def test_manual_edit_is_unknown_until_uv_was_run(site: Site) -> None:
     path = site.layout.pyproject
     path.write_text(path.read_text("utf-8") + "\n# a remark\n", "utf-8")

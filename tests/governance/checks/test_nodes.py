@@ -83,6 +83,7 @@ def adopt_folder(site: Site, node_id: str = "depth") -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_node_is_rechecked_after_a_change_or_a_day(site: Site) -> None:
     assert isinstance(site.clock, FakeClock)
     folder = adopt_folder(site)
@@ -96,6 +97,7 @@ def test_node_is_rechecked_after_a_change_or_a_day(site: Site) -> None:
     assert run_checks_on(site, budget_seconds=0.0)["nodes"].status == "unknown"
 
 
+@pytest.mark.slow
 def test_node_at_another_commit_is_a_warning(site: Site) -> None:
     commit_files(adopt_folder(site), {"new.py": ""})
     result = run_checks_on(site)["nodes"]
@@ -104,6 +106,7 @@ def test_node_at_another_commit_is_a_warning(site: Site) -> None:
     assert result.action.startswith("gov tx run depth")
 
 
+@pytest.mark.slow
 def test_node_without_a_recorded_tree_is_compared_by_git(site: Site) -> None:
     folder = adopt_folder(site)
     plugins = staging.read_registry(site.layout)

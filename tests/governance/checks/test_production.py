@@ -63,6 +63,7 @@ def test_only_an_environment_that_may_not_start_is_vital() -> None:
     assert not judge(ProductionFacts(generation="4f1c", is_complete=True)).vital
 
 
+@pytest.mark.slow
 def test_modified_file_is_found_when_its_package_is_verified(site: Site) -> None:
     assert isinstance(site.clock, FakeClock)
     (find_site_packages(site) / "corelet" / "__init__.py").write_text("# changed\n")
@@ -83,6 +84,7 @@ def test_overdue_verification_is_unknown(site: Site) -> None:
     assert run_checks_on(site)["production"].status == "fail"
 
 
+@pytest.mark.slow
 def test_unexpected_and_missing_packages_are_named(site: Site) -> None:
     place = find_site_packages(site)
     (place / "stranger-1.0.dist-info").mkdir()
@@ -102,6 +104,7 @@ def test_unowned_startup_file_is_found_at_once(site: Site) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 5.0, None])
+@pytest.mark.slow
 def test_missing_package_folder_fails_until_restored(site: Site, seconds: float | None) -> None:
     run_checks_on(site)
     gone = (find_site_packages(site) / "corelet").rename(site.folder / "away")

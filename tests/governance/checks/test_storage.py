@@ -18,7 +18,7 @@ from tests.governance.contexts import Site
         (
             StorageFacts(2, 50, environment_count=2),
             "unknown",
-            "2 snapshots (at most 50 are kept), 2 environments, an uncounted size",
+            "2 snapshots (at most 50 are kept), 2 environments, a size that was not measured",
         ),
         (StorageFacts(2, 50, used_bytes=0, free_bytes=1 << 30), "warn", "Only 1.00 GiB are free"),
         (StorageFacts(2, 50, used_bytes=0, free_bytes=8 << 30), "ok", "0 environments, 0 B."),
@@ -42,6 +42,7 @@ def test_damaged_snapshot_is_named(site: Site) -> None:
     assert run_checks_on(site)["storage"].items == (folder.name,)
 
 
+@pytest.mark.slow
 def test_unmeasured_space_is_unknown(site: Site) -> None:
     assert run_checks_on(site, budget_seconds=0.0)["storage"].status == "unknown"
     run_checks_on(site)

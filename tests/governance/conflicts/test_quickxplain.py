@@ -19,6 +19,7 @@ def _find_conflict(clashes: list[set[int]], questions: list[Sequence[int]]) -> C
 
 @pytest.mark.parametrize("find", [minimal_conflict, find_needed])
 @given(st.lists(st.sets(st.integers(0, 11), min_size=1), min_size=1))
+@pytest.mark.slow
 def test_result_is_a_minimal_conflict(find: Callable[..., tuple[int, ...]], clashes: list[set[int]]) -> None:
     fails = _find_conflict(clashes, [])
     found = find(range(12), fails)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.base.files import read_state
+from comfywatchman.base.state.state_file import read_state
 from comfywatchman.governance.conflicts import report
 from comfywatchman.governance.environments import staging
 from comfywatchman.governance.environments.context import GovContext

@@ -39,6 +39,7 @@ def test_contested_packages_have_several_sources() -> None:
     assert find_contested_packages([BASE, TRIED], edges) == ("numlet",)
 
 
+@pytest.mark.slow
 def test_suggestions_found_before_the_budget_ends_are_kept(site: Site) -> None:
     with site.opened() as context:
         text = truth.set_group(site.layout.pyproject.read_text(), "node-b", ["midlet>=2"])

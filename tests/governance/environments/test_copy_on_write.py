@@ -51,6 +51,7 @@ def run(candidate: Path, code: str) -> str:
 
 
 @pytest.mark.parametrize("how", WRITES)
+@pytest.mark.slow
 def test_writes_in_a_candidate_do_not_reach_production(linked: tuple[Path, Path], how: str) -> None:
     production, candidate = linked
     before = module(production).read_bytes()
@@ -62,6 +63,7 @@ def test_writes_in_a_candidate_do_not_reach_production(linked: tuple[Path, Path]
     assert integrity.verify(candidate, None).modified_packages == ("corelet",)
 
 
+@pytest.mark.slow
 def test_reading_copies_nothing(linked: tuple[Path, Path]) -> None:
     production, candidate = linked
     link_again(production, candidate)
@@ -69,6 +71,7 @@ def test_reading_copies_nothing(linked: tuple[Path, Path]) -> None:
     assert module(candidate).stat().st_ino == module(production).stat().st_ino
 
 
+@pytest.mark.slow
 def test_files_outside_the_environment_are_written_in_place(linked: tuple[Path, Path], tmp_path: Path) -> None:
     _, candidate = linked
     # The second folder stands beside the environment, as other candidates do.
@@ -80,6 +83,7 @@ def test_files_outside_the_environment_are_written_in_place(linked: tuple[Path, 
         assert other.read_text() == "xy"
 
 
+@pytest.mark.slow
 def test_changed_hook_is_not_recognised(linked: tuple[Path, Path]) -> None:
     _, candidate = linked
     link_again(linked[0], candidate)

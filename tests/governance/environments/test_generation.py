@@ -49,6 +49,7 @@ def built(site: Site) -> list[str]:
     return sorted(path.name for path in site.layout.generations.iterdir())
 
 
+@pytest.mark.slow
 def test_build_creates_a_marked_environment_beside_production(site: Site) -> None:
     before = generation.current_key(site.layout)
     mark = build(site, "oldlet")
@@ -59,6 +60,7 @@ def test_build_creates_a_marked_environment_beside_production(site: Site) -> Non
     assert mark.uv_version.split(".")[0].isdigit()
 
 
+@pytest.mark.slow
 def test_same_truth_reuses_the_environment_without_uv(site: Site) -> None:
     first = build(site, "oldlet")
     facts = (site.layout.generations / first.key).stat()
@@ -66,6 +68,7 @@ def test_same_truth_reuses_the_environment_without_uv(site: Site) -> None:
     assert (site.layout.generations / first.key).stat().st_ino == facts.st_ino
 
 
+@pytest.mark.slow
 def test_failed_build_leaves_nothing(site: Site) -> None:
     before = built(site)
     with working(site, "oldlet") as (context, folder):
@@ -77,6 +80,7 @@ def test_failed_build_leaves_nothing(site: Site) -> None:
     assert built(site) == before
 
 
+@pytest.mark.slow
 def test_stale_lock_builds_nothing(site: Site) -> None:
     with working(site, "oldlet") as (context, folder):
         text = (folder / "pyproject.toml").read_text()
@@ -84,6 +88,7 @@ def test_stale_lock_builds_nothing(site: Site) -> None:
         assert isinstance(generation.build(context, folder), UvResult)
 
 
+@pytest.mark.slow
 def test_failed_smoke_test_leaves_nothing(site: Site) -> None:
     before = built(site)
     site.configure(tx={"smoke_test_cmd": "echo no such thing >&2; exit 3"})
@@ -93,11 +98,13 @@ def test_failed_smoke_test_leaves_nothing(site: Site) -> None:
     assert built(site) == before
 
 
+@pytest.mark.slow
 def test_smoke_test_runs_python_of_the_new_environment(site: Site) -> None:
     site.configure(tx={"smoke_test_cmd": "python -c 'import oldlet, numlet; assert numlet.__version__ == \"1.0\"'"})
     build(site, "oldlet")
 
 
+@pytest.mark.slow
 def test_modified_cache_is_cleaned(site: Site) -> None:
     first = build(site, "oldlet")
     poisoned = module(site, first.key)
@@ -107,6 +114,7 @@ def test_modified_cache_is_cleaned(site: Site) -> None:
     assert "poison" not in module(site, second.key).read_text()
 
 
+@pytest.mark.slow
 def test_package_with_a_wrong_record_is_accepted(site: Site) -> None:
     add_wheel(site.wheels, "sloppy", "1.0", files={"sloppy/x.py": "x = 1\n"}, misrecorded=["sloppy/x.py"])
     mark = build(site, "sloppy")
@@ -117,6 +125,7 @@ def test_package_with_a_wrong_record_is_accepted(site: Site) -> None:
     assert integrity.verify(environment, mark.packages, known=mark.unverifiable).status == "verified"
 
 
+@pytest.mark.slow
 def test_failed_cache_cleaning_fails_the_build(site: Site) -> None:
     poisoned = module(site, build(site, "oldlet").key)
     with poisoned.open("a") as stream:
@@ -143,6 +152,7 @@ def test_modified_environment_is_rebuilt_unless_in_use(site: Site) -> None:
     assert "poison" not in module(site, healed.key).read_text()
 
 
+@pytest.mark.slow
 def test_use_is_detected_by_program_folder_and_libraries(site: Site) -> None:
     mark = build(site, "oldlet")
     folder = site.layout.generations / mark.key
@@ -152,6 +162,7 @@ def test_use_is_detected_by_program_folder_and_libraries(site: Site) -> None:
         user.communicate(b"\n")
 
 
+@pytest.mark.slow
 def test_process_started_through_the_link_protects_all(site: Site) -> None:
     build(site, "oldlet")
     python = site.layout.production / "bin" / "python"
@@ -184,6 +195,7 @@ def test_prune_keeps_production_used_and_newest(site: Site) -> None:
         assert generation.prune(site.layout, snapshots(keys[3]), keep=1, spare=[keys[2]]) == (keys[0],)
 
 
+@pytest.mark.slow
 def test_only_unfinished_builds_are_deleted(site: Site) -> None:
     mark = build(site, "oldlet")
     unfinished = site.layout.generations / "0123456789abcdef"
@@ -200,12 +212,14 @@ def test_other_folders_have_no_mark(site: Site, key: str | None) -> None:
     assert generation.read_mark(site.layout, key) is None
 
 
+@pytest.mark.slow
 def test_copied_mark_is_ignored(site: Site) -> None:
     mark = build(site, "oldlet")
     (site.layout.generations / mark.key).rename(site.layout.generations / "moved")
     assert generation.read_mark(site.layout, "moved") is None
 
 
+@pytest.mark.slow
 def test_link_leads_to_production(site: Site) -> None:
     mark = build(site, "oldlet")
     generation.switch_production(site.layout, mark.key)
@@ -228,11 +242,13 @@ def test_broken_interpreter_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["copy", "clone", "hardlink"])
+@pytest.mark.slow
 def test_configured_link_mode_is_used(site: Site, mode: str) -> None:
     site.configure(runtime={"link_mode": mode})
     assert build(site, "oldlet").link_mode == mode
 
 
+@pytest.mark.slow
 def test_full_disk_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     from comfywatchman.base import failpoints
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from comfywatchman.governance.store.records import NodeRegistry, Operation
 from comfywatchman.governance.store.settings import GovSettings, read_default_config, read_settings
 from tests.governance import changes
 from tests.governance.contexts import DEFAULT_SETTINGS, Site, build_site
+from tests.governance.wheels import add_wheel
 
 
 def replace_paths(settings: GovSettings) -> GovSettings:
@@ -28,6 +30,7 @@ def init(site: Site) -> Operation | None:
         return environment_init.init(context)
 
 
+@pytest.mark.slow
 def test_init_creates_layout_lock_and_production(tmp_path: Path) -> None:
     site = build_site(tmp_path, init=False)
     site.layout.config.unlink()
@@ -44,6 +47,7 @@ def test_init_creates_layout_lock_and_production(tmp_path: Path) -> None:
     assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
 
+@pytest.mark.slow
 def test_second_init_changes_nothing(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     before = snapshot.read_root_files(site.layout)
@@ -52,6 +56,7 @@ def test_second_init_changes_nothing(tmp_path: Path) -> None:
     assert len(snapshot.read_all(site.layout)) == 1
 
 
+@pytest.mark.slow
 def test_init_writes_a_commented_config(tmp_path: Path) -> None:
     site = build_site(tmp_path, requirements=(), init=False)
     site.layout.config.unlink()
@@ -59,6 +64,7 @@ def test_init_writes_a_commented_config(tmp_path: Path) -> None:
     assert site.layout.config.read_text() == read_default_config()
 
 
+@pytest.mark.slow
 def test_comfyui_without_requirements(tmp_path: Path) -> None:
     site = build_site(tmp_path, init=False)
     (site.comfyui / "requirements.txt").unlink()
@@ -75,6 +81,7 @@ def test_folder_without_comfyui_is_refused(tmp_path: Path) -> None:
     assert not site.layout.pyproject.exists()
 
 
+@pytest.mark.slow
 def test_unmounted_comfyui_changes_nothing(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     shutil.rmtree(site.comfyui)
@@ -83,6 +90,7 @@ def test_unmounted_comfyui_changes_nothing(tmp_path: Path) -> None:
     assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
 
+@pytest.mark.slow
 def test_comfyui_dir_is_stored_once(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     before = read_settings(site.layout.config)
@@ -94,6 +102,7 @@ def test_comfyui_dir_is_stored_once(tmp_path: Path) -> None:
     assert replace_paths(after) == replace_paths(before)
 
 
+@pytest.mark.slow
 def test_updated_requirements_of_comfyui_are_locked(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     (site.comfyui / "requirements.txt").write_text("# needed\n\ncorelet==2.0 # new\n--extra-index-url https://host\n")
@@ -114,6 +123,7 @@ def test_nodes_stay_when_comfyui_is_updated(tmp_path: Path) -> None:
     assert set(read_registry(site.layout).plugins) == {"a"}
 
 
+@pytest.mark.slow
 def test_manual_edit_is_locked_and_built(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     text = site.layout.pyproject.read_text()
@@ -145,6 +155,7 @@ def test_damaged_environment_is_rebuilt(tmp_path: Path, harm: str) -> None:
     assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
 
+@pytest.mark.slow
 def test_unresolvable_requirements_change_nothing(tmp_path: Path) -> None:
     site = build_site(tmp_path, requirements=("oldlet", "newlet"), init=False)
     with pytest.raises(Failure, match="No solution found") as caught:
@@ -154,6 +165,7 @@ def test_unresolvable_requirements_change_nothing(tmp_path: Path) -> None:
     assert not site.layout.pyproject.exists()
 
 
+@pytest.mark.slow
 def test_uninstallable_requirements_change_nothing(tmp_path: Path) -> None:
     site = build_site(tmp_path, requirements=("plainlet",), init=False)
     wheel = next(site.wheels.glob("plainlet*"))
@@ -171,6 +183,7 @@ def test_invalid_requirement_line_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "plugins.json"])
+@pytest.mark.slow
 def test_lost_truth_file_is_not_replaced(tmp_path: Path, name: str) -> None:
     site = build_site(tmp_path)
     site.layout.truth_file(name).unlink()
@@ -178,3 +191,24 @@ def test_lost_truth_file_is_not_replaced(tmp_path: Path, name: str) -> None:
         init(site)
     assert caught.value.code == "gov-truth-damaged"
     assert not site.layout.truth_file(name).exists()
+
+
+@pytest.mark.slow
+def test_package_that_needs_this_patch_version_of_python_is_locked(tmp_path: Path) -> None:
+    site = build_site(tmp_path, requirements=("soupsievelet",), init=False)
+    add_wheel(site.wheels, "soupsievelet", "1.0", requires_python=f">={platform.python_version()}")
+    init(site)
+    assert site.run_in_production("import soupsievelet; print('well')") == "well"
+
+
+def test_url_without_a_package_name_is_refused(tmp_path: Path) -> None:
+    site = build_site(tmp_path, requirements=("git+https://host/some/repository",), init=False)
+    with pytest.raises(Failure, match="without a package name"):
+        init(site)
+
+
+def test_built_in_manager_is_known_from_the_start_arguments(tmp_path: Path) -> None:
+    site = build_site(tmp_path, init=False)
+    assert not environment_init.has_manager_option(read_settings(site.layout.config))
+    site.configure(run={"extra_args": ["--enable-manager"]})
+    assert environment_init.has_manager_option(read_settings(site.layout.config))

@@ -45,11 +45,13 @@ def test_missing_toplevel_names_only_recorded_modules(tmp_path: Path) -> None:
     assert found == ("lib/python3.11/site-packages/alet", "lib/python3.11/site-packages/one.py")
 
 
+@pytest.mark.slow
 def test_unchanged_environment_is_verified(environment: Path) -> None:
     assert integrity.verify(environment, HERE) == integrity.IntegrityReport("verified")
     assert integrity.verify(environment, None).describe() == "nothing changed"
 
 
+@pytest.mark.slow
 def test_changed_file_is_named(environment: Path) -> None:
     with (packages_of(environment) / "corelet" / "__init__.py").open("a") as stream:
         stream.write("poison = True\n")
@@ -60,6 +62,7 @@ def test_changed_file_is_named(environment: Path) -> None:
     assert "corelet/__init__.py" in report.describe()
 
 
+@pytest.mark.slow
 def test_changed_program_is_found(environment: Path) -> None:
     (environment / "bin" / "plain").write_text("#!/bin/sh\n")
     assert integrity.verify(environment, HERE).modified_files == ("bin/plain",)

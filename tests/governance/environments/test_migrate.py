@@ -5,7 +5,7 @@ import json
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_state
+from comfywatchman.base.state.state_file import read_state
 from comfywatchman.governance.environments import generation, rollback, staging
 from comfywatchman.governance.environments.migrate import migrate
 from comfywatchman.governance.store.records import Transaction
@@ -26,12 +26,14 @@ def write_old_plugins(site: Site, content: object) -> None:
     site.layout.plugins.write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 def test_current_files_are_unchanged(site: Site) -> None:
     assert migrated(site) == ()
     assert len(rollback.read_operations(site.layout)) == 1
 
 
 @pytest.mark.parametrize("as_list", [False, True])
+@pytest.mark.slow
 def test_registry_of_the_first_gov_is_completed(site: Site, *, as_list: bool) -> None:
     node = {"id": "depth", "git_url": "https://example.org/depth", "install_relpath": "depth", "last_txid": None}
     write_old_plugins(site, {"plugins": [node] if as_list else {"depth": node}})
@@ -43,6 +45,7 @@ def test_registry_of_the_first_gov_is_completed(site: Site, *, as_list: bool) ->
     assert migrated(site) == ()
 
 
+@pytest.mark.slow
 def test_group_of_overrides_is_converted(site: Site) -> None:
     text = site.layout.pyproject.read_text("utf-8")
     text = text.replace("\n[tool.uv]\n", 'overrides = ["numlet==1.0"]\n\n[tool.uv]\n')
@@ -52,6 +55,7 @@ def test_group_of_overrides_is_converted(site: Site) -> None:
     assert "migrate" in {operation.kind for operation in rollback.read_operations(site.layout)}
 
 
+@pytest.mark.slow
 def test_production_folder_is_rebuilt_and_kept(site: Site) -> None:
     site.layout.production.unlink()
     site.layout.production.mkdir()
@@ -85,6 +89,7 @@ def test_unreadable_registry_changes_nothing(site: Site, content: object) -> Non
     assert json.loads(site.layout.plugins.read_text()) == content
 
 
+@pytest.mark.slow
 def test_unresolvable_migration_changes_nothing(site: Site) -> None:
     text = site.layout.pyproject.read_text("utf-8")
     text = text.replace("\n[tool.uv]\n", 'overrides = ["nowhere==9"]\n\n[tool.uv]\n')

@@ -42,6 +42,7 @@ def test_snapshots_are_listed_oldest_first(layout: GovLayout) -> None:
     assert snapshot.read_all(layout) == tuple(metas)
 
 
+@pytest.mark.slow
 def test_prune_keeps_the_newest(layout: GovLayout) -> None:
     metas = [take(layout, str(number)) for number in range(7)]
     assert snapshot.prune(layout, retention=5) == (metas[0].id, metas[1].id)

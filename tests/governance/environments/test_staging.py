@@ -28,6 +28,7 @@ def test_edits_stay_in_the_copy(site: Site) -> None:
     assert list(site.layout.work.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_pins_are_locked_and_leave_no_trace(site: Site) -> None:
     with site.opened() as context, staging.open_staging(context.layout) as work:
         work.edit_project(lambda text: truth.set_group(text, "node-a", ["deeplet"]))
@@ -48,6 +49,7 @@ def test_impossible_pins_restore_the_text(site: Site) -> None:
         assert work.read_project() == text
 
 
+@pytest.mark.slow
 def test_removed_group_restores_the_bytes_of_the_lock(site: Site) -> None:
     with site.opened() as context, staging.open_staging(context.layout) as work:
         before = work.contents()
@@ -74,6 +76,7 @@ def test_missing_project_is_reported(site: Site) -> None:
     assert caught.value.code == "gov-truth-damaged"
 
 
+@pytest.mark.slow
 def test_full_disk_is_reported(site: Site) -> None:
     with site.opened() as context:
         site.layout.work.rmdir()

@@ -7,7 +7,7 @@ import pytest
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.git import read_head
 from comfywatchman.governance.environments import rollback, staging
-from comfywatchman.governance.nodes.add import AddRequest, add_node, adopt_node
+from comfywatchman.governance.nodes.add import AddRequest, add_node, adopt_node, adopt_nodes, find_unregistered_nodes
 from comfywatchman.governance.store.records import RegisteredNode
 from tests.base.test_git import git
 from tests.governance.contexts import KeptSite, Site, build_site
@@ -28,6 +28,7 @@ def read_registered(site: Site) -> dict[str, RegisteredNode]:
     return staging.read_registry(site.layout).plugins
 
 
+@pytest.mark.slow
 def test_add_clones_and_registers_a_node(site: Site, tmp_path: Path) -> None:
     pack = create_repository(tmp_path / "My-Pack", "plainlet")
     plugin = add_target(site, pack)
@@ -42,6 +43,7 @@ def test_add_clones_and_registers_a_node(site: Site, tmp_path: Path) -> None:
     assert [path.name for path in (site.comfyui / "custom_nodes").iterdir()] == ["My-Pack"]
 
 
+@pytest.mark.slow
 def test_add_changes_neither_pyproject_nor_lock(site: Site, tmp_path: Path) -> None:
     before = (site.layout.pyproject.read_bytes(), site.layout.uv_lock.read_bytes(), site.layout.production.readlink())
     add_target(site, create_repository(tmp_path / "pack", "plainlet", files={"install.py": "raise SystemExit(3)\n"}))
@@ -52,6 +54,7 @@ def test_add_changes_neither_pyproject_nor_lock(site: Site, tmp_path: Path) -> N
     ) == before
 
 
+@pytest.mark.slow
 def test_explicit_ref_and_id_are_used(site: Site, tmp_path: Path) -> None:
     pack = create_repository(tmp_path / "pack")
     git(pack, "tag", "v1")
@@ -61,6 +64,7 @@ def test_explicit_ref_and_id_are_used(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ref", ["absent", "-x"])
+@pytest.mark.slow
 def test_unknown_ref_leaves_no_folder_and_no_record(site: Site, tmp_path: Path, ref: str) -> None:
     pack = create_repository(tmp_path / "pack")
     with pytest.raises(Failure):
@@ -70,6 +74,7 @@ def test_unknown_ref_leaves_no_folder_and_no_record(site: Site, tmp_path: Path, 
     assert add_target(site, pack).id == "pack"
 
 
+@pytest.mark.slow
 def test_failed_clone_leaves_the_registry_unchanged(site: Site, tmp_path: Path) -> None:
     before = site.layout.plugins.read_bytes()
     with pytest.raises(Failure) as caught:
@@ -80,6 +85,7 @@ def test_failed_clone_leaves_the_registry_unchanged(site: Site, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("node_id", ["../../escaped", "/abs", "..", ".hidden", "-x", "a/b"])
+@pytest.mark.slow
 def test_id_cannot_escape_custom_nodes(site: Site, tmp_path: Path, node_id: str) -> None:
     with pytest.raises(Failure) as caught:
         add_target(site, create_repository(tmp_path / "pack"), node_id=node_id)
@@ -87,6 +93,7 @@ def test_id_cannot_escape_custom_nodes(site: Site, tmp_path: Path, node_id: str)
     assert read_registered(site) == {}
 
 
+@pytest.mark.slow
 def test_local_folder_is_cloned_only_with_permission(site: Site, tmp_path: Path) -> None:
     with site.opened() as context, pytest.raises(Failure) as caught:
         add_node(context, AddRequest(str(create_repository(tmp_path / "pack"))), find_pack=lambda _pack_id: None)
@@ -106,6 +113,7 @@ def test_existing_folder_is_kept_and_can_be_adopted(site: Site, tmp_path: Path, 
     assert (folder / "own.py").read_text() == "own"
 
 
+@pytest.mark.slow
 def test_clone_of_the_same_repository_is_recognized(site: Site, tmp_path: Path) -> None:
     pack = create_repository(tmp_path / "pack")
     git(tmp_path, "clone", "-q", str(pack), str(site.comfyui / "custom_nodes/pack"))
@@ -113,6 +121,7 @@ def test_clone_of_the_same_repository_is_recognized(site: Site, tmp_path: Path) 
         add_target(site, pack)
 
 
+@pytest.mark.slow
 def test_registered_node_cannot_be_added_again(site: Site, tmp_path: Path) -> None:
     pack = create_repository(tmp_path / "pack")
     add_target(site, pack)
@@ -122,6 +131,7 @@ def test_registered_node_cannot_be_added_again(site: Site, tmp_path: Path) -> No
     assert add_target(site, pack, node_id="another").id == "another"
 
 
+@pytest.mark.slow
 def test_adopt_registers_a_folder_unchanged(site: Site, tmp_path: Path) -> None:
     pack = create_repository(tmp_path / "pack")
     folder = site.comfyui / "custom_nodes/pack"
@@ -136,6 +146,7 @@ def test_adopt_registers_a_folder_unchanged(site: Site, tmp_path: Path) -> None:
         adopt_node(context, "pack")
 
 
+@pytest.mark.slow
 def test_adopt_accepts_folders_without_git_and_links(site: Site, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/__init__.py").write_text("")
@@ -153,6 +164,7 @@ def test_adopt_refuses_folders_outside_custom_nodes(site: Site, node_id: str, co
     assert caught.value.code == code
 
 
+@pytest.mark.slow
 def test_denied_pack_is_neither_cloned_nor_adopted(site: Site, tmp_path: Path) -> None:
     pack = create_repository(tmp_path / "ComfyUI_LLMVISION")
     with pytest.raises(Failure) as caught:
@@ -164,6 +176,7 @@ def test_denied_pack_is_neither_cloned_nor_adopted(site: Site, tmp_path: Path) -
     assert read_registered(site) == {}
 
 
+@pytest.mark.slow
 def test_registry_id_is_resolved_through_the_registry(site: Site) -> None:
     asked: list[str] = []
     with site.opened() as context:
@@ -179,6 +192,7 @@ def test_registry_id_is_resolved_through_the_registry(site: Site) -> None:
     assert asked == ["comfyui-tiny"]
 
 
+@pytest.mark.slow
 def test_add_prunes_unfinished_clones(site: Site, tmp_path: Path) -> None:
     left = site.comfyui / "custom_nodes/.other.tmp-4711.disabled"
     left.mkdir()
@@ -186,6 +200,7 @@ def test_add_prunes_unfinished_clones(site: Site, tmp_path: Path) -> None:
     assert not left.exists()
 
 
+@pytest.mark.slow
 def test_add_can_be_undone(site: Site, tmp_path: Path) -> None:
     add_target(site, create_repository(tmp_path / "only-here"))
     with site.opened() as context:
@@ -195,6 +210,7 @@ def test_add_can_be_undone(site: Site, tmp_path: Path) -> None:
     assert read_registered(site) == {}
 
 
+@pytest.mark.slow
 def test_failed_registration_leaves_no_folder(site: Site, tmp_path: Path) -> None:
     pack = create_repository(tmp_path / "pack")
     aside = site.folder / "aside"
@@ -211,6 +227,7 @@ def test_failed_registration_leaves_no_folder(site: Site, tmp_path: Path) -> Non
     assert list((site.comfyui / "custom_nodes").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_add_requires_an_initialised_root(tmp_path: Path) -> None:
     site = build_site(tmp_path / "site")
     site.layout.production.unlink()
@@ -221,6 +238,7 @@ def test_add_requires_an_initialised_root(tmp_path: Path) -> None:
     assert list((site.comfyui / "custom_nodes").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_file_in_place_of_custom_nodes_is_reported(tmp_path: Path) -> None:
     site = build_site(tmp_path / "site")
     (site.comfyui / "custom_nodes").rmdir()
@@ -229,3 +247,22 @@ def test_file_in_place_of_custom_nodes_is_reported(tmp_path: Path) -> None:
         add_target(site, create_repository(tmp_path / "pack"))
     assert caught.value.code == "state-unwritable"
     assert read_registered(site) == {}
+
+
+@pytest.mark.slow
+def test_several_folders_are_adopted_in_one_operation(site: Site) -> None:
+    for name in ("a", "b", "off.disabled", "bad name"):
+        (site.comfyui / "custom_nodes" / name).mkdir()
+    (site.comfyui / "custom_nodes" / "single.py").touch()
+    with site.opened() as context:
+        assert find_unregistered_nodes(context) == ("a", "b", "bad name")
+        with pytest.raises(Failure) as caught:
+            adopt_nodes(context, ["a", "bad name"])
+        assert caught.value.code == "gov-bad-id"
+        assert read_registered(site) == {}
+        nodes = adopt_nodes(context, ["a", "b"])
+        assert [node.id for node in nodes] == ["a", "b"]
+        assert set(read_registered(site)) == {"a", "b"}
+        assert find_unregistered_nodes(context) == ("bad name",)
+        rollback.undo(context, rollback.read_operations(site.layout)[-1].op_id)
+        assert read_registered(site) == {}

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comfywatchman.base.address import redact_url
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.nodes.identity import (
     check_id,
@@ -14,7 +15,6 @@ from comfywatchman.governance.nodes.identity import (
     is_same_origin,
     normalize_id,
     parse_origin,
-    redact_url,
 )
 
 HIDDEN = "s3cret"
@@ -41,6 +41,7 @@ def test_unsafe_or_reserved_ids_are_refused(node_id: str) -> None:
 
 
 @given(st.text(max_size=120))
+@pytest.mark.slow
 def test_valid_ids_are_plain_folder_names(text: str) -> None:
     try:
         node_id = check_id(text)

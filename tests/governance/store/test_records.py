@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from comfywatchman.base.files import CorruptFile, read_state, to_json, write_atomic
+from comfywatchman.base.files import to_json, write_atomic
+from comfywatchman.base.state.state_file import CorruptFile, read_state
 from comfywatchman.governance.store.records import Transaction, TransactionStatus
 
 TXID = "20261120T120000Z-0000000a"

@@ -11,7 +11,7 @@ from comfywatchman.governance.store import truth
 
 MARKER = "sys_platform == 'linux' and platform_machine == 'x86_64'"
 PROJECT = truth.render_project(
-    python_version="3.11", marker=MARKER, base=["numlet>=1", "torchlet; sys_platform == 'linux'"]
+    python_version="3.11.7", marker=MARKER, base=["numlet>=1", "torchlet; sys_platform == 'linux'"]
 )
 LINES = st.lists(
     st.sampled_from(["a", "b==1", "c[x]>=2", "d @ https://host/d.whl", "e; python_version > '3'"]), unique=True
@@ -22,12 +22,13 @@ SCOPED = {"package": {"name": "cvlet"}, "dependencies": ["numlet>=1"]}
 
 def test_new_project_has_one_python_and_one_platform() -> None:
     project = tomllib.loads(PROJECT)
-    assert project["project"]["requires-python"] == "==3.11.*"
+    assert project["project"]["requires-python"] == ">=3.11.7,<3.12"
     assert project["tool"]["uv"]["environments"] == [MARKER]
     assert project["dependency-groups"]["base"] == ["numlet>=1", "torchlet; sys_platform == 'linux'"]
 
 
 @given(IDS, LINES)
+@pytest.mark.slow
 def test_added_and_removed_group_leaves_the_same_bytes(node_id: str, lines: list[str]) -> None:
     group = truth.node_group(node_id)
     added = truth.set_group(PROJECT, group, lines)
@@ -98,9 +99,35 @@ def test_invalid_toml_is_refused() -> None:
 
 
 def test_python_version_is_updated_unless_it_is_a_range() -> None:
-    other = truth.set_python(PROJECT, "3.12")
-    assert tomllib.loads(other)["project"]["requires-python"] == "==3.12.*"
-    assert truth.set_python(other, "3.11") == PROJECT
-    assert truth.set_python(PROJECT, "3.11") == PROJECT
-    own = PROJECT.replace("==3.11.*", ">=3.10")
-    assert truth.set_python(own, "3.12") == own
+    other = truth.set_python(PROJECT, "3.12.1")
+    assert tomllib.loads(other)["project"]["requires-python"] == ">=3.12.1,<3.13"
+    assert truth.set_python(other, "3.11.7") == PROJECT
+    assert truth.set_python(PROJECT, "3.11.7") == PROJECT
+    own = PROJECT.replace(">=3.11.7,<3.12", ">=3.10")
+    assert truth.set_python(own, "3.12.1") == own
+
+
+def test_range_of_an_earlier_version_is_replaced() -> None:
+    assert truth.set_python(PROJECT.replace(">=3.11.7,<3.12", "==3.11.*"), "3.11.7") == PROJECT
+
+
+@pytest.mark.parametrize("version", ["3.13.0rc1", "3.13.0+"])
+def test_python_range_of_an_unusual_version(version: str) -> None:
+    assert truth.build_python_range(version) == ">=3.13.0,<3.14"
+
+
+def test_editable_packages_are_sources() -> None:
+    text = truth.set_editables(PROJECT, {"sam": "/home/you/sam"})
+    assert tomllib.loads(text)["tool"]["uv"]["sources"] == {"sam": {"path": "/home/you/sam", "editable": True}}
+    assert truth.set_editables(PROJECT, {}) == PROJECT
+
+
+def test_lists_and_sources_of_uv_can_be_written_in_any_order() -> None:
+    entries = [{"name": "old", "version": "1.0", "requires-dist": ["scipy>=1"], "provides-extra": []}]
+    text = truth.set_editables(PROJECT, {"sam": "/home/you/sam"})
+    text = truth.set_overrides(truth.set_dependency_metadata(text, entries), ["numpy==1.26"])
+    uv = tomllib.loads(text)["tool"]["uv"]
+    assert uv["dependency-metadata"] == entries
+    assert uv["override-dependencies"] == ["numpy==1.26"]
+    assert uv["sources"] == {"sam": {"path": "/home/you/sam", "editable": True}}
+    assert truth.parse_groups(text) == truth.parse_groups(PROJECT)

@@ -4,7 +4,7 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.store.records import InstalledPackage
-from comfywatchman.governance.store.uv_lock import parse_freeze_lines, parse_packages
+from comfywatchman.governance.store.uv_lock import parse_file_hashes, parse_freeze_lines, parse_packages
 
 LOCK = """
 version = 1
@@ -52,3 +52,23 @@ def test_invalid_lock_is_reported() -> None:
     with pytest.raises(Failure) as caught:
         parse_packages("<<<<<<< HEAD")
     assert caught.value.code == "gov-truth-damaged"
+
+
+def test_file_hashes_are_those_of_wheels_and_source() -> None:
+    lock = (
+        LOCK
+        + """
+[[package]]
+name = "hashed"
+version = "1.0"
+source = { registry = "x" }
+sdist = { url = "a.tar.gz", hash = "sha256:bb" }
+wheels = [{ url = "a.whl", hash = "sha256:cc" }, { url = "b.whl", hash = "sha256:aa" }, { url = "c.whl" }]
+
+[[package]]
+name = "local"
+source = { editable = "../local" }
+wheels = [{ url = "a.whl", hash = "sha256:cc" }]
+"""
+    )
+    assert parse_file_hashes(lock) == {InstalledPackage("hashed", "1.0"): ("aa", "bb", "cc")}

@@ -18,6 +18,7 @@ def site(kept_root: KeptSite) -> Site:
     return kept_root.restore()
 
 
+@pytest.mark.slow
 def test_candidate_has_the_packages_of_production_and_pip(site: Site) -> None:
     environment = site.layout.candidates / "tx"
     with site.opened() as context:
@@ -36,6 +37,7 @@ def test_unwritable_candidate_folder_is_reported(site: Site) -> None:
     assert caught.value.code == "gov-candidate-failed"
 
 
+@pytest.mark.slow
 def test_unavailable_packages_are_reported(site: Site) -> None:
     shutil.rmtree(site.wheels)
     shutil.rmtree(site.folder / "uv-cache")
@@ -64,6 +66,7 @@ def test_deleting_a_linked_candidate_removes_only_the_link(site: Site) -> None:
     assert (mine / "kept.py").read_text() == "kept"
 
 
+@pytest.mark.slow
 def test_modified_files_shared_with_production_are_listed(tmp_path: Path) -> None:
     site = build_site(tmp_path, init=False)
     site.configure(runtime={"link_mode": "hardlink"})

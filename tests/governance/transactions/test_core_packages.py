@@ -55,6 +55,7 @@ def test_order_and_spelling_of_packages_are_ignored() -> None:
 
 
 @given(st.lists(st.text(max_size=20)), st.lists(st.text(max_size=20)))
+@pytest.mark.slow
 def test_arbitrary_lines_never_raise(pre: list[str], post: list[str]) -> None:
     assert find_core_changes(pre, post, ["*"]) == find_core_changes(list(dict.fromkeys(pre)), post, ["*"])
     assert find_core_changes(pre, pre, ["*"]) == ()

@@ -45,11 +45,13 @@ def test_script_runs_in_its_folder_with_the_candidate_first_on_the_path(environm
     assert run(environment, script, A="b") == (0, expected)
 
 
+@pytest.mark.slow
 def test_script_is_ended_at_the_time_limit(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install_script, "SCRIPT_SECONDS", 0.3)
     assert run(environment, "import signal; signal.pause()")[0] == TIMED_OUT
 
 
+@pytest.mark.slow
 def test_script_with_too_much_output_is_ended(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install_script, "_MAX_LOG_BYTES", 1000)
     assert run(environment, "import signal; print('x' * 2000, flush=True); signal.pause()")[0] == TIMED_OUT

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from packaging.markers import default_environment
 
-from comfywatchman.governance.nodes.requirements import NodeRequirements
 from comfywatchman.governance.transactions.plan import (
     build_plan,
     find_closure,
     find_version_differences,
     pin_tried_versions,
 )
+from comfywatchman.governance.uv.requirement_files import NodeRequirements
 
 HERE = {**{name: str(value) for name, value in default_environment().items()}, "sys_platform": "linux"}
 COMMIT = "a" * 40

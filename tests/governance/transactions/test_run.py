@@ -44,6 +44,7 @@ def production(site: Site) -> dict[str, str]:
     return {str(path): path.read_text("utf-8", "replace") for path in folder.rglob("*.py") if "let/" in str(path)}
 
 
+@pytest.mark.slow
 def test_run_installs_declared_requirements(site: Site) -> None:
     before = site.layout.pyproject.read_bytes(), site.layout.uv_lock.read_bytes(), production(site)
     found = try_node(site, "declares", "newlet", "plainlet==1.0")
@@ -129,6 +130,7 @@ def test_failed_install_script_is_reported_and_the_start_decides(site: Site) -> 
     assert found.judgement.findings[0].detail.startswith("install.py exited with status 3")
 
 
+@pytest.mark.slow
 def test_install_script_sees_no_secrets_and_no_other_environment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_TOKEN", "UV_PYTHON", "PIP_TARGET", "PYTHONPATH"):
         monkeypatch.setenv(name, "leak")
@@ -152,6 +154,7 @@ def test_denied_requirement_is_refused_before_installation(site: Site) -> None:
     assert free.diff.added == ("ultralytics==8.3.40",)
 
 
+@pytest.mark.slow
 def test_denied_indirect_dependency_is_reported_with_its_reason(site: Site) -> None:
     add_wheel(site.wheels, "evillet", "1.0")
     add_wheel(site.wheels, "between", "1.0", requires=["evillet"])
@@ -175,6 +178,7 @@ def test_denied_package_from_an_install_script_stops_the_trial(site: Site) -> No
     assert found.logs.run_exit_code is None
 
 
+@pytest.mark.slow
 def test_failed_installation_reports_uv_output_and_log(site: Site) -> None:
     found = try_node(site, "impossible", "absent-package>=3")
     assert found.status == "failed"
@@ -238,6 +242,7 @@ def test_exit_code_of_main_py_decides(tmp_path: Path, main: str | None, code: in
     assert found.error
 
 
+@pytest.mark.slow
 def test_unknown_or_deleted_node_cannot_be_tried(site: Site) -> None:
     with site.opened() as context, pytest.raises(Failure) as caught:
         run_transaction(context, "absent")

@@ -71,12 +71,20 @@ def test_segmentation_fault_gives_a_negative_exit_code(site: TrialSite) -> None:
     assert details(judgement, "start") == "main.py was killed by SIGSEGV."
 
 
+PATIENCE = (2.0, 15.0, 60.0)
+"""Time limits of starts that never end well: a slow machine may not even begin within the first one."""
+
+
 def test_start_that_hangs_is_ended_with_code_124(site: TrialSite) -> None:
     program = "import sys, time; print('loading \\x1b[31mit', file=sys.stderr, flush=True); time.sleep(600)"
-    judgement, logs = site.evaluate(program, timeout_seconds=1.0)
-    assert (judgement.how, judgement.exit_code, logs.run_exit_code) == ("none", 124, 124)
+    for limit_seconds in PATIENCE:
+        judgement, logs = site.evaluate(program, timeout_seconds=limit_seconds)
+        assert (judgement.how, judgement.exit_code, logs.run_exit_code) == ("none", 124, 124)
+        if "loading" in details(judgement, "start"):
+            break
     assert details(judgement, "start") == (
-        "It neither served nor exited within 1 seconds. It did not listen. Last line of its log: loading it"
+        f"It neither served nor exited within {limit_seconds:g} seconds. It did not listen. "
+        "Last line of its log: loading it"
     )
 
 
@@ -182,14 +190,20 @@ def test_server_without_nodes_fails(site: TrialSite) -> None:
 
 def test_another_program_on_the_port_is_not_accepted(site: TrialSite) -> None:
     program = build_server("stats = lambda: {'system': {'argv': ['main.py', '--port=8188']}, 'devices': []}")
-    judgement, _ = site.evaluate(program, timeout_seconds=2.0)
-    assert (judgement.how, judgement.exit_code) == ("none", 124)
+    for limit_seconds in PATIENCE:
+        judgement, _ = site.evaluate(program, timeout_seconds=limit_seconds)
+        assert (judgement.how, judgement.exit_code) == ("none", 124)
+        if "did not listen" not in details(judgement, "start"):
+            break
     assert "The server on its port was started with other arguments." in details(judgement, "start")
 
 
 def test_invalid_responses_are_not_accepted(site: TrialSite) -> None:
-    judgement, _ = site.evaluate(build_server("stats = lambda: []"), timeout_seconds=2.0)
-    assert judgement.exit_code == 124
+    for limit_seconds in PATIENCE:
+        judgement, _ = site.evaluate(build_server("stats = lambda: []"), timeout_seconds=limit_seconds)
+        assert judgement.exit_code == 124
+        if "did not listen" not in details(judgement, "start"):
+            break
     assert "did not answer as a ComfyUI does" in details(judgement, "start")
 
 

@@ -77,6 +77,7 @@ def test_candidate_is_evaluated_with_the_settings_of_its_root(tmp_path: Path) ->
     assert list(site.layout.work.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_configured_time_limit_is_used(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     site.configure(tx={"timeout_seconds": 0.5})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,7 @@ def test_uv_is_installed_with_the_program() -> None:
     assert Uv(find_uv(), {}, DEFAULT_SETTINGS.network).version >= "0.12"
 
 
+@pytest.mark.slow
 def test_installed_packages_are_listed_and_frozen(site: Site, uv: Uv) -> None:
     environment = site.layout.production.resolve()
     assert uv.packages(environment) == (InstalledPackage("corelet", "1.0"), InstalledPackage("plainlet", "1.0"))
@@ -36,6 +39,7 @@ def test_installed_packages_are_listed_and_frozen(site: Site, uv: Uv) -> None:
     assert uv.check(environment) == ()
 
 
+@pytest.mark.slow
 def test_seeds_are_not_listed(site: Site, uv: Uv, tmp_path: Path) -> None:
     for name in ("pip", "setuptools", "wheel"):
         add_wheel(site.wheels, name, "26.0")
@@ -47,6 +51,7 @@ def test_seeds_are_not_listed(site: Site, uv: Uv, tmp_path: Path) -> None:
     assert uv.freeze(tmp_path / "env") == ()
 
 
+@pytest.mark.slow
 def test_unmet_requirements_are_listed(site: Site, uv: Uv, tmp_path: Path) -> None:
     with site.opened() as context:
         assert uv.make_environment(tmp_path / "env", python=context.python, seed=False).is_success
@@ -81,11 +86,24 @@ def test_uv_inherits_the_lock_of_the_root(tmp_path: Path) -> None:
         assert not Uv(asked, {}, DEFAULT_SETTINGS.network).lock(tmp_path, python=Path("/py")).is_success
 
 
+@pytest.mark.slow
+def test_uv_is_killed_with_this_process_only_on_request(tmp_path: Path) -> None:
+    # prctl(2): PR_GET_PDEATHSIG is 2.
+    question = "import ctypes; n = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(n)); print(n.value)"
+    fake_uv = write_fake_uv(tmp_path, f'exec "{sys.executable}" -c "{question}"')
+    signals = []
+    for dies_with_us in (False, True):
+        uv = Uv(fake_uv, {}, DEFAULT_SETTINGS.network, dies_with_us=dies_with_us)
+        signals.append(int(uv.lock(tmp_path, python=Path("/py")).output))
+    assert signals == [0, signal.SIGKILL]
+
+
 def test_production_link_is_never_synced(site: Site, uv: Uv) -> None:
     with pytest.raises(ValueError, match="is a link"):
         uv.sync(site.root, site.layout.production, python=Path("/usr/bin/python3"), link_mode="copy")
 
 
+@pytest.mark.slow
 def test_missing_environment_is_reported(uv: Uv, tmp_path: Path) -> None:
     with pytest.raises(Failure, match="uv pip list") as caught:
         uv.packages(tmp_path)
@@ -108,6 +126,15 @@ def test_network_settings_reach_uv(tmp_path: Path) -> None:
     assert "--offline --no-index --find-links /a b --find-links /c --python /py" in printed
     for line in ("UV_CACHE_DIR=/c", "UV_DEFAULT_INDEX=https://host/i", "HTTPS_PROXY=http://p", "UV_NO_WRAP=1"):
         assert f"{line}\n" in printed
+
+
+def test_addresses_with_wheels_reach_uv_as_a_variable(tmp_path: Path) -> None:
+    fake_uv = write_fake_uv(tmp_path, 'echo "$@"; env')
+    places = ("https://host.example/wheels", "/c")
+    options = NetworkTable(offline=False, cache_dir="", index_url="", no_index=False, find_links=places)
+    printed = Uv(fake_uv, {}, options).lock(tmp_path, python=Path("/py")).output
+    assert "--find-links" not in printed
+    assert "UV_FIND_LINKS=https://host.example/wheels,file:///c\n" in printed
 
 
 def test_uv_on_the_path_is_used_and_a_missing_one_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

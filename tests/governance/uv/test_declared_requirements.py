@@ -15,7 +15,7 @@ from comfywatchman.governance.uv.declared_requirements import (
     select_named,
 )
 
-PROJECT = truth.render_project(python_version="3.11", marker="sys_platform == 'linux'", base=["numpy<2"])
+PROJECT = truth.render_project(python_version="3.11.7", marker="sys_platform == 'linux'", base=["numpy<2"])
 WITH_OWN = truth.set_group(
     PROJECT.replace("dependencies = []", 'dependencies = ["six>=1", "attrs"]'), "node-My_Pack", ["opencv", "numpy>=2"]
 )

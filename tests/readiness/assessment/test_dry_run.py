@@ -44,6 +44,7 @@ def test_dry_run_writes_nothing(host: Host, tmp_path: Path) -> None:
     assert tree(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_required_input_file_makes_a_workflow_missing(host: Host, tmp_path: Path) -> None:
     prompt = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "me.png"}},
@@ -68,6 +69,7 @@ def test_unreadable_file_is_a_problem(host: Host, tmp_path: Path) -> None:
     assert "cannot be read" in result.problems[1]
 
 
+@pytest.mark.slow
 def test_dry_run_and_cycle_give_the_same_verdicts(host: Host) -> None:
     host.set(workflows__require_inputs=True)
     for name, content in build_sample_workflows().items():

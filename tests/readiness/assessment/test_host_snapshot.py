@@ -42,6 +42,7 @@ def test_an_unchanged_host_has_the_same_fingerprint(host: Host) -> None:
     assert fingerprint(host) == first
 
 
+@pytest.mark.slow
 def test_model_pack_version_or_class_map_changes_the_fingerprint(host: Host) -> None:
     seen = [fingerprint(host)]
     host.model("loras/a.safetensors")
@@ -61,6 +62,7 @@ def test_model_pack_version_or_class_map_changes_the_fingerprint(host: Host) -> 
     assert len(set(seen)) == len(seen)
 
 
+@pytest.mark.slow
 def test_target_folder_changes_the_fingerprint(host: Host) -> None:
     yaml = host.comfyui / "extra_model_paths.yaml"
     (host.folder / "disk").mkdir()
@@ -71,6 +73,7 @@ def test_target_folder_changes_the_fingerprint(host: Host) -> None:
     assert len(seen) == 2
 
 
+@pytest.mark.slow
 def test_model_folders_of_pack_loaders_are_scanned(host: Host) -> None:
     folder = host.pack("MyNode")
     source = (
@@ -99,11 +102,12 @@ def test_base_directory_without_nodes_py_has_no_core_classes(host: Host) -> None
         snapshot = inspect_host(CycleContext.begin(request), database)
         with closing(snapshot.providers):
             assert (snapshot.comfyui_version, snapshot.comfyui_running) == (None, False)
-            node = snapshot.judge_node("KSampler", ClassUse(node_paths=("1",)))
+            node = snapshot.judge_node("KSampler", ClassUse(node_paths=("1",))).missing
             assert snapshot.fingerprint
     assert node is None or node.state == "unknown"
 
 
+@pytest.mark.slow
 def test_unreadable_folders_are_problems(host: Host) -> None:
     (host.comfyui / "extra_model_paths.yaml").write_text("a: [\n")
     (host.comfyui / "models" / "loras").symlink_to("loras")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.comfyui.loaders.table import load_builtin_table
+from comfywatchman.comfyui.workflow.budget import ReadingBudget
 from comfywatchman.comfyui.workflow.embedded.extract import EmbeddedWorkflow, extract_workflow
 from comfywatchman.readiness.assessment.index import WorkflowIndex, decode_facts
 from comfywatchman.readiness.assessment.reader import MEDIA_SUFFIXES, WorkflowReader
@@ -95,8 +96,8 @@ def test_pictures_are_read_again_by_another_reader_version(tmp_path: Path, monke
 def test_picture_that_changes_while_it_is_read_has_no_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path / "a.png", build_picture())
 
-    def extract_and_replace(read: Path) -> EmbeddedWorkflow | None:
-        embedded = extract_workflow(read)
+    def extract_and_replace(read: Path, budget: ReadingBudget) -> EmbeddedWorkflow | None:
+        embedded = extract_workflow(read, budget)
         path.write_bytes(build_picture(text=graph(lora="x.safetensors")))
         return embedded
 

@@ -11,9 +11,10 @@ from comfywatchman.readiness.downloads.plan import (
     PlanRules,
     build_plan,
 )
-from comfywatchman.readiness.search.results import HubIds, SearchResult, SearchStatus
+from comfywatchman.readiness.search.results import HubIds, SearchCandidate, SearchResult, SearchStatus
 from comfywatchman.sources.download.redirects import HostPolicy
 from tests.readiness.downloads.test_target import MODELS, folders
+from tests.search_results import reasons
 
 SHA = "a" * 64
 
@@ -22,6 +23,9 @@ URL = "https://huggingface.co/o/r/resolve/main/a.safetensors"
 
 
 NOW = "2026-11-20T14:00:00Z"
+
+
+CHOOSABLE = SearchCandidate("civitai", "x.safetensors", url=URL, sha256=SHA)
 
 
 def rules(**changes: Any) -> PlanRules:
@@ -37,7 +41,7 @@ def rules(**changes: Any) -> PlanRules:
 
 def found(name: str = "a.safetensors", folder: str | None = "loras", **changes: Any) -> SearchResult:
     plain = SearchResult(SearchStatus.FOUND, name, folder, NOW, "huggingface", HubIds(repo="o/r"), URL, 1 << 30, SHA)
-    return msgspec.structs.replace(plain, **changes)
+    return msgspec.structs.replace(plain, **reasons(changes.get("status", SearchStatus.FOUND)), **changes)
 
 
 def plan_of(*results: SearchResult, **changes: Any) -> DownloadPlan:

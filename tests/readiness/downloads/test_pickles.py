@@ -66,6 +66,7 @@ def test_a_pickle_under_a_safe_name_never_passes(tmp_path: Path, name: str, cont
 
 
 @pytest.mark.parametrize("name", ["a.ckpt", "a.pt", "a.bin"])
+@pytest.mark.slow
 def test_with_the_choice_a_scan_decides(tmp_path: Path, name: str) -> None:
     pytest.importorskip("picklescan")
     for content in (TAME, zipped(TAME)):
@@ -77,6 +78,7 @@ def test_with_the_choice_a_scan_decides(tmp_path: Path, name: str) -> None:
     assert not Path("pwned").exists()
 
 
+@pytest.mark.slow
 def test_what_breaks_the_scanner_does_not_pass(tmp_path: Path) -> None:
     pytest.importorskip("picklescan")
     failure = looked_at(put(tmp_path / "a.pt", b"PK\x03\x04" + bytes(100) + b"PK\x05\x06"), allow_pickle=True)

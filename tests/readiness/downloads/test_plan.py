@@ -5,21 +5,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from comfywatchman.base.errors import Failure
 from comfywatchman.readiness.downloads.plan import (
     DownloadPlan,
     PlanDisk,
     PlanItem,
     check_item,
+    match_items,
     reason_not_automatic,
-    select_items,
 )
 from comfywatchman.readiness.downloads.plan_files import (
     render_markdown,
 )
 from comfywatchman.readiness.downloads.run import split_plan
-from comfywatchman.readiness.search.results import SearchCandidate, SearchStatus
-from tests.readiness.downloads.plans import SHA, URL, found, plan_of, rules
+from comfywatchman.readiness.search.results import FileDetails, SearchCandidate, SearchStatus
+from tests.readiness.downloads.plans import CHOOSABLE, SHA, URL, found, plan_of, rules
 
 
 def test_found_model_becomes_an_item_with_target_and_size() -> None:
@@ -27,9 +26,8 @@ def test_found_model_becomes_an_item_with_target_and_size() -> None:
         found(base_model="Wan"),
         found(),
         found("b.safetensors", "unet", size=None),
-        found(
-            "c.safetensors", status=SearchStatus.UNCERTAIN, candidates=(SearchCandidate("civitai", "x.safetensors"),)
-        ),
+        found("c.safetensors", status=SearchStatus.UNCERTAIN, candidates=(CHOOSABLE,)),
+        found("gated.safetensors", status=SearchStatus.UNCERTAIN, candidates=(SearchCandidate("huggingface", "x"),)),
         found("more.safetensors", status=SearchStatus.UNCERTAIN),
         found("d.safetensors", status=SearchStatus.NOT_FOUND),
         found("e.safetensors", url=None),
@@ -106,12 +104,11 @@ def test_another_folder_hash_or_address_is_another_item() -> None:
 
 def test_items_are_named_whole_or_without_their_folder() -> None:
     plan = plan_of(found("wan\\a.safetensors"), found("b.safetensors"), found("b.safetensors", "unet"))
-    assert [item.filename for item in select_items(plan, ["a.safetensors", "wan\\a.safetensors"])] == [
-        "wan\\a.safetensors"
-    ]
-    assert len(select_items(plan, ["b.safetensors"])) == 2
-    with pytest.raises(Failure, match="not in the plan"):
-        select_items(plan, ["c.safetensors"])
+    for name in ("a.safetensors", "wan\\a.safetensors"):
+        assert [item.filename for item in match_items(plan, name)] == ["wan\\a.safetensors"]
+    assert len(match_items(plan, "b.safetensors")) == 2
+    assert match_items(plan, "c.safetensors") == ()
+    assert [item.folder for item in match_items(plan, "loras/b.safetensors")] == ["loras"]
 
 
 @pytest.mark.parametrize(
@@ -127,4 +124,12 @@ def test_an_embedding_is_planned_under_its_whole_name(name: str, there: str, pla
     proof = SearchCandidate("civitai", there, size=5_000, sha256=SHA)
     (item,) = plan_of(found(name, "embeddings", sha256=SHA, size=None, candidates=(proof,))).items
     assert (item.filename, item.about_bytes) == (planned, 5_000)
-    assert select_items(DownloadPlan("c", "t", (item,), 0), [name]) == (item,)
+    assert match_items(DownloadPlan("c", "t", (item,), 0), name) == (item,)
+
+
+def test_licence_of_the_found_file_is_in_the_plan() -> None:
+    details = FileDetails(licence="no commercial use")
+    proof = SearchCandidate("civitai", "a.safetensors", sha256=SHA, details=details)
+    plan = plan_of(found(candidates=(proof,)))
+    assert [item.licence for item in plan.items] == ["no commercial use"]
+    assert "no commercial use" in render_markdown(plan)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from markdown_it import MarkdownIt
 
 from comfywatchman.base.config import Home
 from comfywatchman.base.errors import Failure
+from comfywatchman.comfyui.install.identity import identify_comfyui
 from comfywatchman.readiness.downloads.plan import (
     DownloadPlan,
     PlanItem,
@@ -22,18 +24,31 @@ from comfywatchman.readiness.downloads.plan_files import (
     render_markdown,
     write_plan,
 )
-from comfywatchman.readiness.search.results import SearchCandidate, SearchStatus
-from tests.readiness.downloads.plans import NOW, SHA, found, plan_of
+from comfywatchman.readiness.search.results import SearchStatus
+from tests.readiness.downloads.plans import CHOOSABLE, NOW, SHA, found, plan_of
 
 
 def test_plan_is_read_back_and_old_plans_are_deleted(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    assert read_newest_plan(home) is None
+    comfyui = identify_comfyui(tmp_path)
+    assert read_newest_plan(home, comfyui) is None
     for number in range(25):
-        path = write_plan(home, msgspec.structs.replace(plan_of(found()), cycle=f"c{number:02}"))
+        path = write_plan(home, msgspec.structs.replace(plan_of(found()), cycle=f"c{number:02}", comfyui=comfyui))
     assert read_plan(path).cycle == "c24"
-    assert (read_newest_plan(home) or plan_of()).cycle == "c24"
+    assert (read_newest_plan(home, comfyui) or plan_of()).cycle == "c24"
     assert len(list(plans_folder(home).glob("*.json"))) == len(list(plans_folder(home).glob("*.md"))) == 20
+
+
+def test_newest_plan_is_that_of_the_watched_comfyui(tmp_path: Path) -> None:
+    home, watched = Home(tmp_path), identify_comfyui(tmp_path)
+    other = msgspec.structs.replace(watched, id="other")
+    for cycle, comfyui in (("c1", watched), ("c2", other), ("c3", None)):
+        path = write_plan(home, msgspec.structs.replace(plan_of(found()), cycle=cycle, comfyui=comfyui))
+        os.utime(path, (int(cycle[1]), int(cycle[1])))
+    newest = read_newest_plan(home, watched)
+    assert newest is not None
+    assert newest.cycle == "c1"
+    assert read_newest_plan(home, None) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"cycle":5}', b"\xff", b"[" * 5000])
@@ -64,7 +79,7 @@ def test_markdown_lists_model_source_size_and_folder() -> None:
             found(base_model="Wan 2.2"),
             found("c.safetensors", url=civitai, sha256="c" * 64, size=None, source="civitai"),
             found("b.ckpt"),
-            found("d.safetensors", status=SearchStatus.UNCERTAIN, candidates=(SearchCandidate("civitai", "x"),)),
+            found("d.safetensors", status=SearchStatus.UNCERTAIN, candidates=(CHOOSABLE,)),
         )
     )
     html = MarkdownIt().enable("table").render(page)

@@ -54,6 +54,7 @@ def work(tmp_path: Path, server: FaultServer, stop: StopEvent, **changes: Any) -
     own = {"downloads__local_hosts": f'["{server.host}"]', "downloads__keep_free_gb": "0"}
     facts: dict[str, Any] = {
         "home": Home(tmp_path / "home"),
+        "comfyui": "c",
         "settings": settings(tmp_path, **own),
         "folders": ModelFolders(tmp_path, {"loras": loras}),
         "clock": SystemClock(),
@@ -81,7 +82,7 @@ def test_each_item_has_its_outcome_in_order_and_in_the_queue(tmp_path: Path, sto
     ]
     queue, _ = read_queue(queue_file(now.home))
     assert {entry.outcome for entry in queue.entries.values()} == set(outcomes)
-    assert queue.unfinished() == ()
+    assert queue.unfinished("c") == ()
     assert isinstance(now.watcher, Noted)
     assert sorted(one.filename for one in now.watcher.outcomes) == ["a.safetensors", "b.txt", "c.safetensors"]
     assert now.watcher.most == len(server.content)
@@ -95,14 +96,14 @@ def test_a_stop_ends_what_is_under_way_and_begins_nothing_more(tmp_path: Path, s
         came = now.watcher.came
 
         def stop_when_it_comes() -> None:
-            came.wait(10)
+            came.wait(60)
             stop.set()
 
         threading.Thread(target=stop_when_it_comes).start()
         outcomes = run_downloads([item(server, f"{number}.safetensors") for number in range(9)], now)
     assert {one.code for one in outcomes} == {"download-stopped"}
     assert len(server.asked) <= 3
-    assert len(read_queue(queue_file(now.home))[0].unfinished()) == 9
+    assert len(read_queue(queue_file(now.home))[0].unfinished("c")) == 9
 
 
 def test_only_what_is_proved_is_fetched_automatically(tmp_path: Path, stop: StopEvent) -> None:
@@ -149,3 +150,42 @@ def test_keys_go_to_the_sites_they_are_of(tmp_path: Path) -> None:
 def test_the_disk_of_a_folder_that_is_not_there_yet_is_that_of_the_nearest_one(tmp_path: Path) -> None:
     assert find_disk(tmp_path / "a" / "b")[0] == find_disk(tmp_path)[0]
     assert find_disk(tmp_path / "a")[1] > 0
+
+
+def test_same_bytes_under_several_names_are_fetched_once(tmp_path: Path, stop: StopEvent) -> None:
+    names = ["a.safetensors", "sub/b.safetensors", "c.safetensors"]
+    with FaultServer(model()) as server:
+        outcomes = run_downloads([item(server, name) for name in names], work(tmp_path, server, stop))
+        assert len(server.asked) == 1
+    assert [outcome.how for outcome in outcomes] == ["downloaded", "linked", "linked"]
+    assert len({(tmp_path / "loras" / name).stat().st_ino for name in names}) == 1
+
+
+def test_same_bytes_are_fetched_by_the_next_when_the_first_fails(tmp_path: Path, stop: StopEvent) -> None:
+    with FaultServer(model()) as server:
+        items = [item(server, "a.txt"), item(server, "b.safetensors"), item(server, "c.safetensors")]
+        outcomes = run_downloads(items, work(tmp_path, server, stop))
+    assert [outcome.how for outcome in outcomes] == [None, "downloaded", "linked"]
+
+
+def test_same_bytes_are_fetched_again_without_links(tmp_path: Path, stop: StopEvent) -> None:
+    with FaultServer(model()) as server:
+        own = {"downloads__local_hosts": f'["{server.host}"]', "downloads__keep_free_gb": "0", "downloads__link": "off"}
+        now = work(tmp_path, server, stop, settings=settings(tmp_path, **own))
+        outcomes = run_downloads([item(server, "a.safetensors"), item(server, "b.safetensors")], now)
+    assert [outcome.how for outcome in outcomes] == ["downloaded", "downloaded"]
+
+
+def test_cycles_do_not_repeat_a_download_that_failed_for_good(tmp_path: Path, stop: StopEvent) -> None:
+    with FaultServer(model()) as server:
+        now = work(tmp_path, server, stop)
+        wrong = item(server, sha256="0" * 64)
+        plan = DownloadPlan("c1", "2026-11-20T14:00:00Z", (wrong,), 0)
+        (outcome,) = download_automatically(plan, now)
+        assert outcome.code == "download-wrong-content"
+        asked = len(server.asked)
+        assert download_automatically(plan, now) == ()
+        assert len(server.asked) == asked
+        # Its site states another hash now.
+        corrected = msgspec.structs.replace(plan, items=(item(server),))
+        assert [one.how for one in download_automatically(corrected, now)] == ["downloaded"]

@@ -84,6 +84,7 @@ def test_a_folder_that_takes_no_such_file_is_refused(name: str, folder: str | No
 
 
 @given(st.text(st.sampled_from("ab.-/\\:~ \0\n\u202eé%"), max_size=12), st.booleans())
+@pytest.mark.slow
 def test_no_name_leaves_its_folder(name: str, with_suffix: bool) -> None:  # noqa: FBT001 - drawn
     name += ".safetensors" * with_suffix
     if reason_to_refuse_name(name, SAFE) is None:

@@ -5,10 +5,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.install.folders import resolve_folders
+from comfywatchman.comfyui.install.identity import ComfyUIIdentity
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.readiness.database import open_database
 from comfywatchman.readiness.models.cache_file import build_model_cache, write_model_cache
@@ -17,6 +19,8 @@ from comfywatchman.readiness.models.index import ModelIndex
 from comfywatchman.readiness.models.inventory import Inventory, ModelFile, build_inventory
 from comfywatchman.readiness.models.scan import scan_models
 from tests.model_files import put, safetensors
+
+COMFYUI = ComfyUIIdentity("c", "/c", "/c", "host")
 
 
 class Host:
@@ -35,7 +39,7 @@ class Host:
 
     def write(self) -> bool:
         index = self.index()
-        return write_model_cache(self.cache, self.inventory(index), index)
+        return write_model_cache(self.cache, COMFYUI, self.inventory(index), index)
 
     def read(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.cache.read_bytes())
@@ -54,6 +58,7 @@ def test_file_lists_models_by_folder(host: Host) -> None:
     assert host.write()
     assert host.read() == {
         "schema_version": 1,
+        "comfyui": msgspec.to_builtins(COMFYUI),
         "folders": {
             "loras": [
                 {
@@ -81,7 +86,7 @@ def test_file_contains_hashes_once_known(host: Host) -> None:
     index = host.index()
     inventory = host.inventory(index)
     hash_within_budget(inventory.in_folder("loras").values(), index, budget_seconds=9, monotonic=lambda: 0.0)
-    assert write_model_cache(host.cache, inventory, index)
+    assert write_model_cache(host.cache, COMFYUI, inventory, index)
     model = host.read()["folders"]["loras"][0]
     assert len(model["sha256"]) == 64
     assert model["autov2"] == model["sha256"][:10]
@@ -124,11 +129,19 @@ def test_lost_database_does_not_rewrite_the_same_file(host: Host) -> None:
 
 def test_time_outside_the_calendar_is_null() -> None:
     model = ModelFile("vae", "a", "/a", 1, 10**30, 1, 1, "unknown", None, None)
-    assert build_model_cache(Inventory({"vae": {"a": model}}), {}).folders["vae"][0].mtime is None
+    assert build_model_cache(COMFYUI, Inventory({"vae": {"a": model}}), {}).folders["vae"][0].mtime is None
 
 
 def test_unwritable_cache_is_a_failure(host: Host) -> None:
     index = host.index()
     with pytest.raises(Failure) as caught:
-        write_model_cache(Path("/proc/none/model_cache.json"), host.inventory(index), index)
+        write_model_cache(Path("/proc/none/model_cache.json"), COMFYUI, host.inventory(index), index)
     assert caught.value.code == "state-unwritable"
+
+
+def test_cache_of_another_comfyui_with_the_same_models_is_written(host: Host) -> None:
+    host.write()
+    index = host.index()
+    other = ComfyUIIdentity("d", "/d", "/d", "host")
+    assert write_model_cache(host.cache, other, host.inventory(index), index)
+    assert host.read()["comfyui"]["root"] == "/d"

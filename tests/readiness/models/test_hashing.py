@@ -173,6 +173,7 @@ def test_each_call_hashes_at_least_one_file_and_then_stops(tmp_path: Path) -> No
     assert waiting == [2, 1, 0, 0]
 
 
+@pytest.mark.slow
 def test_file_that_would_not_fit_waits_for_the_next_call(tmp_path: Path) -> None:
     models = write_models(tmp_path, 5 << 20, 60 << 20)
     assert hash_models(models, open_index(tmp_path), budget=20, step=1).waiting == 1

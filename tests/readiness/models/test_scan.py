@@ -160,6 +160,7 @@ def test_link_to_the_folder_above_is_entered_once(tmp_path: Path) -> None:
     assert names(scan(tmp_path), "loras") == ["all/loras/x.safetensors", "x.safetensors"]
 
 
+@pytest.mark.slow
 def test_too_many_folders_are_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_module, "MAX_FOLDERS", 100)
     root = tmp_path / "models/loras"

@@ -36,6 +36,7 @@ def pass_time(host: Host, seconds: float) -> None:
         os.utime(path, (status.st_atime - seconds, status.st_mtime - seconds))
 
 
+@pytest.mark.slow
 def test_map_is_downloaded_once_and_shown_with_its_age(host: Host, server: LocalServer) -> None:
     entry = host.entry("a.json")
     assert entry.status == "MISSING"
@@ -46,6 +47,7 @@ def test_map_is_downloaded_once_and_shown_with_its_age(host: Host, server: Local
     assert len(server.asked) == 1
 
 
+@pytest.mark.slow
 def test_old_copy_is_downloaded_again(host: Host, server: LocalServer) -> None:
     host.cycle()
     pass_time(host, 8 * DAY)
@@ -54,6 +56,7 @@ def test_old_copy_is_downloaded_again(host: Host, server: LocalServer) -> None:
 
 
 @pytest.mark.parametrize("reply", [Reply(b"oops", 500), Reply(b"[]"), Reply(b"<html>")])
+@pytest.mark.slow
 def test_failed_download_is_a_problem_and_repeated_after_a_day(host: Host, server: LocalServer, reply: Reply) -> None:
     server.pages["/map.json"] = reply
     status = host.status()
@@ -66,6 +69,7 @@ def test_failed_download_is_a_problem_and_repeated_after_a_day(host: Host, serve
     assert host.status().summary.missing == 1
 
 
+@pytest.mark.slow
 def test_failed_download_leaves_the_old_copy_in_use(host: Host, server: LocalServer) -> None:
     host.cycle()
     pass_time(host, 8 * DAY)
@@ -75,6 +79,7 @@ def test_failed_download_leaves_the_old_copy_in_use(host: Host, server: LocalSer
     assert "status 500" in status.problems[0]
 
 
+@pytest.mark.slow
 def test_copy_dated_in_the_future_is_downloaded_again(host: Host, server: LocalServer) -> None:
     host.cycle()
     pass_time(host, -400 * DAY)

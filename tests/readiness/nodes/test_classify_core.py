@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from comfywatchman.comfyui.packs.metadata import NodePack
-from comfywatchman.comfyui.packs.replacements import ClassReplacements
 from comfywatchman.readiness.nodes.classify_core import judge_other_core_version
 from comfywatchman.readiness.nodes.facts import NodePackHints, NodeState, ProviderClaims
-from tests.readiness.nodes.test_classify import KNOWN, host, judge, owner, pack
+from tests.readiness.nodes.test_classify import CORE, KNOWN, host, judge, owner
 
 
 @pytest.mark.parametrize(
@@ -71,37 +71,11 @@ def test_unreadable_core_leaves_the_class_unknown() -> None:
 def test_running_server_decides_without_source() -> None:
     verdict = judge("Newer", host(core=None, live={"KSampler"}))
     assert verdict.state is NodeState.NEEDS_NEWER
-    assert "the installed ComfyUI does not" in verdict.evidence
+    assert "the installed ComfyUI, whose version is unknown, does not" in verdict.evidence
 
 
-IN_PROMPTS = ClassReplacements(in_prompts={"Old": "KSampler"})
-IN_EDITOR = ClassReplacements(in_editor={"Old": "KSampler"})
-
-
-@pytest.mark.parametrize("live", [None, {"KSampler"}])
-@pytest.mark.parametrize(
-    ("replacements", "hints", "state"),
-    [
-        (IN_PROMPTS, NodePackHints(in_prompt=True), NodeState.PRESENT),
-        (IN_PROMPTS, NodePackHints(), NodeState.MISSING),
-        (IN_EDITOR, NodePackHints(), NodeState.PRESENT),
-        (IN_EDITOR, NodePackHints(in_prompt=True), NodeState.UNKNOWN),
-    ],
-)
-def test_replacement_counts_where_it_is_applied(
-    replacements: ClassReplacements, hints: NodePackHints, state: NodeState, live: set[str] | None
-) -> None:
-    assert judge("Old", host(live=live, replacements=replacements), hints).state is state
-
-
-def test_class_of_an_installed_pack_is_not_replaced() -> None:
-    thing = pack(classes=frozenset({"Old"}))
-    assert judge("Old", host(thing, replacements=IN_PROMPTS)).state is NodeState.PRESENT
-    off = pack(classes=frozenset({"Old"}), enabled=False)
-    assert judge("Old", host(off, replacements=IN_PROMPTS), NodePackHints(in_prompt=True)).state is NodeState.PRESENT
-
-
-def test_class_that_the_server_lacks_is_replaced_whatever_packs_say() -> None:
-    thing = pack(classes=frozenset({"Old"}))
-    facts = host(thing, live={"KSampler"}, replacements=IN_PROMPTS)
-    assert judge("Old", facts, NodePackHints(in_prompt=True)).state is NodeState.PRESENT
+@pytest.mark.parametrize("version", [None, "abcdef"])
+def test_no_version_is_named_when_the_installed_one_is_unknown(version: str | None) -> None:
+    verdict = judge("Newer", host(core=replace(CORE, version=version)))
+    assert (verdict.state, verdict.comfyui_version) == (NodeState.NEEDS_NEWER, None)
+    assert verdict.fix == "Update ComfyUI to the newest version."

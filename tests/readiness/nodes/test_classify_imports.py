@@ -11,6 +11,7 @@ from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.readiness.nodes.classify import build_missing_node
 from comfywatchman.readiness.nodes.classify_imports import build_fix
 from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, NodeState
+from comfywatchman.readiness.nodes.pack_verdicts import START_HINT
 from tests.readiness.nodes.test_classify import MAPS_IT, host, judge, pack
 
 MAYBE = pack("Maybe", possible_classes=frozenset({"X"}))
@@ -39,6 +40,11 @@ def test_doubt_leaves_the_class_unknown_with_the_import_named() -> None:
     assert verdict.state is NodeState.UNKNOWN
     assert "`import cv2` may fail" in verdict.evidence
     assert not verdict.needs_catalogues
+
+
+def test_import_of_an_unknown_module_is_answered_by_a_start_only() -> None:
+    verdict = judge("X", facts(PackImports(problem(is_certain=False, kind=ProblemKind.UNRESOLVED))))
+    assert (verdict.state, verdict.fix) == (NodeState.UNKNOWN, START_HINT)
 
 
 def test_class_problem_counts_for_that_class_only() -> None:
@@ -125,6 +131,7 @@ def test_imported_pack_that_computes_names_lacks_the_class() -> None:
         (ProblemKind.PYTHON_PACKAGE, (), False, "missing package"),
         (ProblemKind.COMFYUI_VERSION, (), False, "update ComfyUI"),
         (ProblemKind.PACK_FILES, (), False, "custom_nodes/Thing"),
+        (ProblemKind.SUBMODULE, (), False, "git clone --recurse-submodules"),
         (ProblemKind.RAISED, (), False, "that message"),
     ],
 )
@@ -133,3 +140,9 @@ def test_next_step_depends_on_what_is_wrong(
 ) -> None:
     broken = pack(requirements=requirements)
     assert words in build_fix(broken, problem(kind=kind), replace(host(broken), governed=governed))
+
+
+def test_submodules_of_a_clone_are_fetched_by_git() -> None:
+    clone = pack(classes=frozenset({"X"}), git_commit="0" * 40)
+    fix = build_fix(clone, problem(kind=ProblemKind.SUBMODULE), facts(PackImports(), clone))
+    assert f"git -C {clone.path} submodule update --init --recursive" in fix

@@ -94,3 +94,26 @@ def test_pack_must_fail_everywhere_to_have_failed() -> None:
     other = pack("Other", classes=frozenset({"X"}))
     facts = replace(host(MAPS_IT, other), failed_imports={MAPS_IT.folder: "its import failed"})
     assert judge("X", facts).state is NodeState.PRESENT
+
+
+def test_pack_that_nothing_has_confirmed_is_named() -> None:
+    verdict = judge("X", host(MAPS_IT))
+    assert (verdict.state, verdict.unconfirmed_packs) == (NodeState.PRESENT, (MAPS_IT.folder,))
+
+
+def test_pack_that_the_last_start_imported_is_confirmed() -> None:
+    other = pack("Other", classes=frozenset({"X"}))
+    facts = replace(host(other, MAPS_IT), proven_imports=frozenset({MAPS_IT.folder}))
+    verdict = judge("X", facts)
+    assert (verdict.state, verdict.unconfirmed_packs) == (NodeState.PRESENT, ())
+    assert "Thing maps it; the last start" in verdict.evidence
+
+
+def test_pack_that_failed_at_the_last_start_is_not_called_unconfirmed() -> None:
+    other = pack("Other", classes=frozenset({"X"}))
+    facts = replace(host(other, MAPS_IT), failed_imports={other.folder: "its import failed"})
+    assert judge("X", facts).unconfirmed_packs == (MAPS_IT.folder,)
+
+
+def test_class_that_the_server_lists_is_confirmed() -> None:
+    assert judge("X", host(MAPS_IT, live={"X"})).unconfirmed_packs == ()

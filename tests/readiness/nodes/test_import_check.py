@@ -36,7 +36,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def check(comfyui: Path, database: Database, *, python: Path | None = None) -> ImportFindings:
     listings = find_packs([comfyui / "custom_nodes"])
     packs = [read_pack(listing, GitState()) for listing in listings]
-    return ImportCheck(Installation(comfyui, "0.3.75", comfyui), python, database).run(listings, packs)
+    return ImportCheck(Installation(comfyui, "0.3.75", comfyui), python, database, ("loras",)).run(listings, packs)
 
 
 def reasons(findings: ImportFindings) -> list[str]:
@@ -111,7 +111,7 @@ def test_folder_without_comfyui_is_checked_for_packages_only(comfyui: Path, data
     (tmp_path / "base").mkdir()
     listings = find_packs([comfyui / "custom_nodes"])
     packs = [read_pack(listing, GitState()) for listing in listings]
-    findings = ImportCheck(installation, comfyui / "venv", database).run(listings, packs)
+    findings = ImportCheck(installation, comfyui / "venv", database, ()).run(listings, packs)
     assert "cv2" in reasons(findings)[0]
 
 
@@ -128,3 +128,25 @@ def test_pack_that_ends_comfyui_is_a_blocker(comfyui: Path, database: Database) 
     write_files(comfyui, {"custom_nodes/pack/__init__.py": "import sys\nsys.exit()"})
     (blocker,) = check(comfyui, database).blockers
     assert "pack" in blocker.reason
+
+
+def test_file_that_a_pack_reads_is_looked_for_again(comfyui: Path, database: Database) -> None:
+    source = 'import os\nopen(os.path.join(os.path.dirname(__file__), "data.json"))\n'
+    write_files(comfyui / "custom_nodes", {"pack/__init__.py": source})
+    (imports,) = check(comfyui, database).problems.values()
+    assert imports.problem is not None
+    assert imports.problem.error == "FileNotFoundError"
+    write_files(comfyui / "custom_nodes", {"pack/data.json": "{}"})
+    assert check(comfyui, database).problems == {}
+
+
+def test_known_model_folders_are_looked_up_again(comfyui: Path, database: Database) -> None:
+    source = 'import folder_paths\nx = folder_paths.get_filename_list("gone")\n'
+    write_files(comfyui / "custom_nodes", {"pack/__init__.py": source})
+    (imports,) = check(comfyui, database).problems.values()
+    assert imports.problem is not None
+    assert imports.problem.explanation == "it may raise KeyError: ComfyUI has no model folder 'gone'"
+    listings = find_packs([comfyui / "custom_nodes"])
+    packs = [read_pack(listing, GitState()) for listing in listings]
+    installation = Installation(comfyui, "0.3.75", comfyui)
+    assert ImportCheck(installation, None, database, ("gone",)).run(listings, packs).problems == {}

@@ -45,6 +45,7 @@ def test_broken_pack_takes_ready_away(host: Host, line: str, state: str, status:
     assert (entry.status, [node.state for node in entry.missing_nodes]) == (status, [state])
 
 
+@pytest.mark.slow
 def test_pack_that_is_not_valid_python_is_named(host: Host) -> None:
     break_pack(host, "def (:")
     (node,) = host.entry("a.json").missing_nodes
@@ -52,6 +53,7 @@ def test_pack_that_is_not_valid_python_is_named(host: Host) -> None:
     assert "pack-Mine, which ComfyUI cannot import: __init__.py: it is not valid Python" in (node.evidence or "")
 
 
+@pytest.mark.slow
 def test_installed_package_brings_ready_back(host: Host) -> None:
     break_pack(host, "import cv2")
     assert host.entry("a.json").status is WorkflowStatus.MISSING
@@ -68,6 +70,7 @@ def test_pack_that_ends_comfyui_comes_first(host: Host) -> None:
     assert entries["b.json"] is WorkflowStatus.UNCERTAIN
 
 
+@pytest.mark.slow
 def test_configured_python_decides(host: Host, tmp_path: Path) -> None:
     break_pack(host, "import cv2")
     write_environment(tmp_path / "conda", {"cv2.py": ""})
@@ -75,6 +78,7 @@ def test_configured_python_decides(host: Host, tmp_path: Path) -> None:
     assert host.entry("a.json").status is WorkflowStatus.READY
 
 
+@pytest.mark.slow
 def test_configured_python_without_packages_is_a_problem(host: Host, tmp_path: Path) -> None:
     host.set(comfyui__python=str(tmp_path / "gone" / "bin" / "python"))
     status = host.status()

@@ -23,12 +23,14 @@ def host(tmp_path: Path) -> Host:
     return host
 
 
+@pytest.mark.slow
 def test_model_is_found_in_the_folder_that_a_trial_observed(host: Host) -> None:
     host.model("odd/thing.onnx", b"x")
     assert host.entry("a.json").status.value != "READY"
     assert host.entry("a.json", observed_loaders=TRIED).status.value == "READY"
 
 
+@pytest.mark.slow
 def test_absent_model_is_missing_in_the_observed_folder(host: Host) -> None:
     entry = host.entry("a.json", observed_loaders=TRIED)
     assert [(model.name, model.folder) for model in entry.missing_models] == [("thing.onnx", "odd_things")]

@@ -95,7 +95,7 @@ def test_fingerprints_change_with_packs_and_core(comfyui: Path) -> None:
     listings = tuple(find_packs([comfyui / "custom_nodes"]))
     fingerprints = {
         tuple(SourceNodes(listings, (), core, ()).fingerprints())
-        for core in (None, CORE, replace(CORE, version="0.34.0"), replace(CORE, own_checks=frozenset({"X"})))
+        for core in (None, CORE, replace(CORE, version="0.34.0"), replace(CORE, signatures=b"X"))
     }
     put(comfyui / "custom_nodes/good/more.py", b"A = 1\n")
     changed = tuple(find_packs([comfyui / "custom_nodes"]))

@@ -9,6 +9,7 @@ import pytest
 from comfywatchman.base.gpu.query import GpuDevice, GpuReading
 from comfywatchman.readiness.context import CycleContext
 from comfywatchman.readiness.gates import SkipReason
+from comfywatchman.readiness.host_summary import SupervisorSummary
 from comfywatchman.readiness.report.build import build_host_summary, build_skipped_report
 from comfywatchman.readiness.status import Environment
 from tests.hosts import Host
@@ -36,7 +37,8 @@ def minutes(text: str) -> int:
 def test_host_summary_holds_gpus_and_version(host: Host) -> None:
     card = GpuDevice(0, "GPU-a", "Card", 24 << 30, 20 << 30, 4 << 30)
     part = GpuDevice(1, "MIG-b", "", None, None, None, mig=True)
-    facts = build_host_summary(host.installation, GpuReading("ok", (card, part)), None, sample=True)
+    cycle = CycleContext.begin(host.request(sample=True))
+    facts = build_host_summary(cycle, GpuReading("ok", (card, part)), None)
     assert [(gpu.index, gpu.name, gpu.memory_free_bytes, gpu.mig) for gpu in facts.gpus] == [
         (0, "Card", 20 << 30, False),
         (1, "", None, True),
@@ -45,6 +47,22 @@ def test_host_summary_holds_gpus_and_version(host: Host) -> None:
     assert (facts.comfyui_root, facts.comfyui_version) == (str(host.comfyui), "0.33.0")
 
 
+def test_cycle_waits_for_the_supervisor_and_reports_its_state(host: Host) -> None:
+    switching = SupervisorSummary("switching", "ComfyUI is moving to another environment.", "", is_changing=True)
+    result = host.cycle(read_supervisor=lambda: switching)
+    assert result.record.skipped_reason == "comfyui-changing"
+    assert result.status is not None
+    assert (result.status.host.supervisor, result.status.host.comfyui_running) == (switching, False)
+    assert "- Supervised: ComfyUI is moving to another environment." in host.layout.status_markdown.read_text()
+
+
+def test_proved_comfyui_runs_even_where_the_host_was_not_inspected(host: Host) -> None:
+    cycle = CycleContext.begin(host.request())
+    cycle.supervisor = SupervisorSummary("ready", "ComfyUI is ready.", "", is_working=True)
+    assert build_host_summary(cycle, NO_GPU, None).comfyui_running
+
+
+@pytest.mark.slow
 def test_skipped_cycle_keeps_the_verdicts(host: Host) -> None:
     host.write("a.json", lora="x.safetensors")
     last = host.status()
@@ -53,7 +71,10 @@ def test_skipped_cycle_keeps_the_verdicts(host: Host) -> None:
     status = build_skipped_report(run, NO_GPU, SkipReason("vram-low", "Too little."))
     assert (status.workflows, status.summary, status.checked_at) == (last.workflows, last.summary, last.checked_at)
     assert status.generated_at > last.generated_at
-    assert status.valid_until > last.valid_until
+    assert status.valid_until == last.valid_until, "a gate that never opens makes no verdict younger"
+    assert status.watched_until is not None
+    assert last.watched_until is not None
+    assert status.watched_until > last.watched_until
     assert (status.cycle.success, status.cycle.skipped_reason, status.cycle.message) == (
         False,
         "vram-low",

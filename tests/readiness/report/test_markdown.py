@@ -88,11 +88,13 @@ def test_hostile_text_is_shown_literally(text: str) -> None:
 @given(TEXTS)
 @example("\u00a0")
 @example("\u3000")
+@pytest.mark.slow
 def test_any_text_is_shown_literally(text: str) -> None:
     check_escaped(text)
 
 
 @given(TEXTS)
+@pytest.mark.slow
 def test_any_code_span_is_shown_literally(text: str) -> None:
     check_code(text)
 
@@ -114,6 +116,7 @@ def test_automatic_links_and_emoji_are_escaped() -> None:
 @example("---")
 @example(":-")
 @example("1. x")
+@pytest.mark.slow
 def test_text_below_another_line_stays_in_its_paragraph(text: str) -> None:
     trimmed = text.strip(" ")
     if trimmed:
@@ -168,6 +171,7 @@ def cells(row: str) -> list[list[Token]]:
 
 
 @given(st.text(max_size=30))
+@pytest.mark.slow
 def test_no_invisible_character_is_left(text: str) -> None:
     assert escape_invisible(text).isprintable()
     assert escape_invisible(escape_invisible(text)) == escape_invisible(text)
@@ -220,6 +224,7 @@ def test_any_other_url_is_not_a_link(url: str) -> None:
 
 
 @given(TEXTS, TEXTS)
+@pytest.mark.slow
 def test_link_is_one_link_or_plain_text(url: str, text: str) -> None:
     (children,) = inline(PARSER.parse(f"a {link('https://x.example/' + url, text)} b\n"))
     assert {child.type for child in children} <= {"text", "text_special", "code_inline", "link_open", "link_close"}
@@ -229,3 +234,9 @@ def test_link_is_one_link_or_plain_text(url: str, text: str) -> None:
 def test_capitalize_keeps_the_case_of_names() -> None:
     assert capitalize_first("missing node classes: KSamplerX") == "Missing node classes: KSamplerX"
     assert capitalize_first("") == ""
+
+
+def test_endless_names_are_cut() -> None:
+    for text in (escape("a" * 100_000), code_span("a" * 100_000)):
+        assert "… (100000 characters)" in text
+        assert len(text) < 5_000

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from comfywatchman.readiness.report.search_results import merge_search_results, site_name
-from comfywatchman.readiness.search.results import BackendStatus, SearchCandidate, SearchResult, SearchStatus
-from comfywatchman.readiness.states import ModelState
-from comfywatchman.readiness.status import BlockedDownload, MissingModel, PlanSummary
-from tests.readiness.report.test_actions import entry, model
+from comfywatchman.readiness.plan_summary import BlockedDownload, PlanSummary
+from comfywatchman.readiness.report.search_results import build_report_candidate, merge_search_results, site_name
+from comfywatchman.readiness.search.results import BackendStatus, HubIds, SearchCandidate, SearchResult, SearchStatus
+from comfywatchman.readiness.states import ModelState, SearchDoubt
+from comfywatchman.readiness.status import MissingModel
+from tests.readiness.report.findings import entry, model
+from tests.search_results import reasons
 
 CHOOSABLE = SearchCandidate(
     "civitai", "b.pt", url="https://civitai.com/x", sha256="0" * 64, reasons=("its name is another",)
@@ -19,29 +21,30 @@ CHOOSABLE = SearchCandidate(
 
 
 def answer(status: str, name: str = "a.pt", **changes: Any) -> SearchResult:
-    return replace(SearchResult(SearchStatus(status), name, "loras", "2026-11-20T14:00:00Z"), **changes)
+    at = "2026-11-20T14:00:00Z"
+    return SearchResult(SearchStatus(status), name, "loras", at, **{**reasons(SearchStatus(status)), **changes})
 
 
-def asked(backend: str, status: str = "NOT_FOUND") -> BackendStatus:
-    return BackendStatus(backend, SearchStatus(status))
+def asked(backend: str, status: str = "UNCERTAIN", doubt: SearchDoubt | None = None) -> BackendStatus:
+    return BackendStatus(backend, SearchStatus(status), doubt)
 
 
 def answered(
     result: SearchResult, missing: MissingModel | None = None, *, plan: PlanSummary | None = None, again: str = ""
 ) -> MissingModel:
     (merged,) = merge_search_results(
-        [entry("/a", models=(missing or model(),))], [result], plan=plan, ask_again_at=again
+        [entry("/a", missing_models=(missing or model(),))], [result], plan=plan, ask_again_at=again
     )
     return merged.missing_models[0]
 
 
 def test_entries_without_results_stay_unchanged() -> None:
-    entries = (entry("/a", models=(model(),)),)
+    entries = (entry("/a", missing_models=(model(),)),)
     assert merge_search_results(entries, []) == entries
 
 
 def test_result_of_another_model_is_ignored() -> None:
-    entries = (entry("/a"), entry("/b", models=(model("other.pt"), model(folder="vae"))))
+    entries = (entry("/a"), entry("/b", missing_models=(model("other.pt"), model(folder="vae"))))
     assert merge_search_results(entries, [answer("FOUND")]) == entries
 
 
@@ -98,7 +101,7 @@ def test_uncertain_result_with_a_choice_shows_the_command() -> None:
         ({"candidates": (replace(CHOOSABLE, url=None, reasons=("it is gated.",)),)}, "Not certain: it is gated. "),
         ({"candidates": (replace(CHOOSABLE, sha256=None, reasons=()),), "evidence": ("It said so.",)}, "It said so. "),
         ({"evidence": ("Two hashes.", "Civitai has more.")}, "Not certain: Two hashes. "),
-        ({"backends": (asked("civitai", "UNCERTAIN"),)}, "Not certain: nobody said why. "),
+        ({"backends": (asked("civitai"),)}, "Not certain: no reason was given. "),
         ({"unreachable": ("civitai",)}, "Not certain: Civitai did not answer. "),
     ],
 )
@@ -112,22 +115,51 @@ def test_uncertain_result_without_a_choice_shows_its_reason(changes: dict[str, A
 @pytest.mark.parametrize(
     ("backends", "fix"),
     [
-        ((), "Not found. Put it there."),
-        (("civitai", "huggingface"), "Not found (asked: Civitai, Hugging Face). Put it there."),
+        ((), "Not found. Civitai has no file with the declared SHA-256. Put it there."),
+        (
+            ("civitai", "huggingface"),
+            "Not found (searched: Civitai, Hugging Face). Civitai has no file with the declared SHA-256. Put it there.",
+        ),
     ],
 )
-def test_not_found_names_the_sites(backends: tuple[str, ...], fix: str) -> None:
+def test_not_found_names_the_sites_and_the_proof(backends: tuple[str, ...], fix: str) -> None:
     result = answer("NOT_FOUND", backends=tuple(asked(backend) for backend in backends))
     assert answered(result).fix == fix
+    assert (answered(result).answer, answered(result).doubt) == ("NOT_FOUND", None)
+
+
+def test_not_found_under_words_is_kept_apart_from_a_choice() -> None:
+    doubt = SearchDoubt.NO_MATCH
+    nothing = answered(answer("UNCERTAIN", doubt=doubt, backends=(asked("civitai", doubt=doubt),)))
+    assert (nothing.answer, nothing.doubt) == ("UNCERTAIN", doubt)
+    assert nothing.fix == (
+        "Not found under these words (searched: Civitai), which does not prove that it is nowhere. Put it there."
+    )
+    choice = answered(answer("UNCERTAIN", candidates=(CHOOSABLE,)))
+    assert (choice.answer, choice.doubt) == ("UNCERTAIN", SearchDoubt.CANDIDATES_TO_CHOOSE)
+
+
+def test_name_that_gives_no_words_shows_why_nobody_was_asked() -> None:
+    fix = answered(answer("UNCERTAIN", doubt=SearchDoubt.NOT_ASKED)).fix or ""
+    assert fix.startswith("Not searched: the name gives no words to search for.")
+    assert fix.endswith("Put it there.")
+
+
+@pytest.mark.parametrize("status", ["UNCERTAIN", "ERROR"])
+def test_unreadable_answer_shows_the_next_attempt(status: str) -> None:
+    result = answer(status, doubt=SearchDoubt.UNREADABLE_ANSWER, evidence=("1 entry could not be read.",))
+    fix = answered(result, again="2026-11-20T15:00:00Z").fix or ""
+    assert "1 entry could not be read; the search is repeated after 2026-11-20T15:00:00Z." in fix
+    assert "1 entry could not be read. Put it there." in (answered(result).fix or "")
 
 
 def test_error_shows_its_reason_and_the_next_attempt() -> None:
     said = answer("ERROR", evidence=("Civitai's search: it is not reachable.",))
     assert answered(said, again="2026-11-20T15:00:00Z").fix == (
-        "The search could not ask: Civitai's search: it is not reachable; "
-        "it is asked again after 2026-11-20T15:00:00Z. Put it there."
+        "The search failed: Civitai's search: it is not reachable; "
+        "the search is repeated after 2026-11-20T15:00:00Z. Put it there."
     )
-    assert answered(said).fix == "The search could not ask: Civitai's search: it is not reachable. Put it there."
+    assert answered(said).fix == "The search failed: Civitai's search: it is not reachable. Put it there."
     assert answered(said).answer == "ERROR"
 
 
@@ -164,5 +196,12 @@ def test_site_without_a_display_name_keeps_its_id() -> None:
 def test_unreachable_sites_are_named() -> None:
     result = answer("ERROR", unreachable=("civitai", "huggingface"), evidence=("Else.",))
     fix = answered(result, again="2026-11-20T15:00:00Z").fix
-    when = "it is asked again after 2026-11-20T15:00:00Z"
-    assert fix == f"The search got no answer of Civitai and Hugging Face; {when}. Put it there."
+    when = "the search is repeated after 2026-11-20T15:00:00Z"
+    assert fix == f"The search got no response from Civitai and Hugging Face; {when}. Put it there."
+
+
+def test_candidates_of_one_name_are_told_apart() -> None:
+    one = SearchCandidate("civitai", "a.safetensors", HubIds(civitai_version=7), sha256="a" * 64, base_model="SDXL 1.0")
+    other = SearchCandidate("huggingface", "a.safetensors", HubIds(repo="o/r", revision="main"), sha256="b" * 64)
+    built = [build_report_candidate(candidate) for candidate in (one, other)]
+    assert [(candidate.version, candidate.base_model) for candidate in built] == [("7", "SDXL 1.0"), ("main", None)]

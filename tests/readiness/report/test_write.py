@@ -12,10 +12,19 @@ import orjson
 import pytest
 
 from comfywatchman.base.config import Home
-from comfywatchman.base.files import CorruptFile
+from comfywatchman.base.state.state_file import CorruptFile
+from comfywatchman.comfyui.install.identity import ComfyUIIdentity
 from comfywatchman.readiness.layout import ReadinessLayout
 from comfywatchman.readiness.report.render import render_markdown
-from comfywatchman.readiness.report.write import json_schema, read_report, summarise, to_json, write_report
+from comfywatchman.readiness.report.write import (
+    ForeignReport,
+    json_schema,
+    read_own_report,
+    read_report,
+    summarise,
+    to_json,
+    write_report,
+)
 from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import (
     MasterStatus,
@@ -24,6 +33,7 @@ from tests.readiness.report.sample_reports import EVERY, HOSTILE, entry, mixed, 
 
 
 @pytest.mark.parametrize("name", EVERY)
+@pytest.mark.slow
 def test_json_is_valid_sorted_and_read_back_equal(name: str) -> None:
     content = to_json(EVERY[name])
     parsed = json.loads(content)
@@ -48,6 +58,7 @@ def test_schema_rejects_an_invalid_report() -> None:
     assert not validator.is_valid({key: value for key, value in parsed.items() if key != "summary"})
 
 
+@pytest.mark.slow
 def test_both_files_are_written_and_read_back(tmp_path: Path) -> None:
     layout = ReadinessLayout(Home(tmp_path))
     assert read_report(layout) is None
@@ -65,6 +76,7 @@ def test_report_with_hostile_names_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failpoint", ["files.before_rename", "files.after_rename", "cycle.after_report"])
+@pytest.mark.slow
 def test_kill_while_writing_leaves_whole_files(tmp_path: Path, failpoint: str) -> None:
     layout = ReadinessLayout(Home(tmp_path))
     write_report(layout, never())
@@ -96,3 +108,17 @@ def test_summary_counts_distinct_findings() -> None:
     )
     assert (one.workflows, one.missing, one.missing_models, one.missing_nodes) == (2, 2, 2, 2)
     assert summarise([]).workflows == 0
+
+
+def test_only_the_report_of_the_watched_comfyui_is_its_own(tmp_path: Path) -> None:
+    layout = ReadinessLayout(Home(tmp_path))
+    watched = ComfyUIIdentity("a", "/a", "/a", "host")
+    assert read_own_report(layout, watched) is None
+    for comfyui in (watched, ComfyUIIdentity("b", "/a", "/a", "host"), None):
+        report = msgspec.structs.replace(mixed(), comfyui=comfyui)
+        write_report(layout, report)
+        expected = report if comfyui is watched else ForeignReport(comfyui, report.generated_at)
+        assert read_own_report(layout, watched) == expected
+        assert read_own_report(layout, None) == ForeignReport(comfyui, report.generated_at)
+    layout.status_json.write_bytes(b"{")
+    assert isinstance(read_own_report(layout, watched, only_look=True), CorruptFile)

@@ -179,6 +179,7 @@ events = st.one_of(
 
 
 @given(st.lists(events, max_size=12))
+@pytest.mark.slow
 def test_no_due_time_runs_twice_and_none_is_late(happened: list[tuple[object, float]]) -> None:
     machine = Machine()
     for what, seconds in happened:
@@ -194,6 +195,7 @@ def test_no_due_time_runs_twice_and_none_is_late(happened: list[tuple[object, fl
 
 
 @given(st.lists(st.tuples(st.floats(1, 4 * HOUR), st.floats(1, 8 * HOUR)), min_size=1, max_size=10))
+@pytest.mark.slow
 def test_due_cycle_starts_within_one_tick_of_waking(
     days: list[tuple[float, float]],
 ) -> None:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from tests.fakes import FakeClock
 INTERVAL = 7200.0
 SETTINGS = ScheduleSettings(
     interval_seconds=INTERVAL,
-    cycle_deadline_seconds=30.0,
+    cycle_deadline_seconds=120.0,
     resume_grace_seconds=120.0,
     tick_seconds=60.0,
     stop_grace_seconds=0.2,
@@ -135,6 +136,7 @@ def test_no_cycle_runs_half_a_second_before_its_due_time(host: Host) -> None:
     assert host.triggers == ["first", "schedule"]
 
 
+@pytest.mark.slow
 def test_cycles_run_at_a_fixed_rate(host: Host) -> None:
     host.loop.tick()
     host.live(3 * INTERVAL)
@@ -165,8 +167,8 @@ def test_skipped_cycle_is_recorded_and_waits_for_the_next_due_time(host: Host) -
     assert len(host.triggers) == 1
 
 
-@pytest.mark.parametrize("reason", ["just-resumed", "going-to-sleep"])
-def test_cycle_skipped_for_sleep_is_retried_after_the_grace(host: Host, reason: str) -> None:
+@pytest.mark.parametrize("reason", ["just-resumed", "going-to-sleep", "comfyui-changing"])
+def test_cycle_skipped_for_minutes_is_retried_after_the_grace(host: Host, reason: str) -> None:
     host.code = skipping(reason)
     host.loop.tick()
     host.code = OK
@@ -210,6 +212,7 @@ def test_a_crashed_cycle_is_recorded_with_its_signal(host: Host) -> None:
     assert host.outcomes() == [("failed", "status--6")]
 
 
+@pytest.mark.slow
 def test_a_cycle_over_its_deadline_is_killed(tmp_path: Path) -> None:
     host = Host(tmp_path, cycle_deadline_seconds=0.2)
     host.loop.begin()
@@ -227,17 +230,18 @@ def stop_in_mid_cycle(host: Host, code: str) -> None:
     wait_until(ready.exists)
     assert host.loop.busy
     host.stop.set()
-    ticking.join(30)
+    ticking.join(60)
     assert not host.loop.busy
 
 
 def test_cycle_that_exits_cleanly_on_sigterm_counts_as_run(tmp_path: Path) -> None:
-    host = Host(tmp_path, stop_grace_seconds=20.0)
+    host = Host(tmp_path, stop_grace_seconds=60.0)
     host.loop.begin()
     stop_in_mid_cycle(host, READY.format(before="signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))"))
     assert host.outcomes() == [("ran", None)]
 
 
+@pytest.mark.slow
 def test_stop_during_a_cycle_kills_and_records_it(host: Host) -> None:
     stop_in_mid_cycle(host, READY.format(before=DEAF))
     assert host.outcomes() == [("killed", "scheduler-stopped")]
@@ -274,14 +278,17 @@ def test_unexpected_error_is_recorded_and_keeps_the_rate(host: Host, caplog: pyt
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.slow
 def test_unkillable_cycle_is_abandoned_and_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A test cannot create a process that survives SIGKILL, so here no signal reaches the process.
     host = Host(tmp_path, cycle_deadline_seconds=0.1, stop_grace_seconds=0.1)
     host.loop.begin()
-    host.code = "import time; time.sleep(1.5)"
+    host.code = "import time; time.sleep(600)"
+    groups: list[int] = []
     with monkeypatch.context() as patched:
-        patched.setattr(os, "killpg", lambda _group, _number: None)
+        patched.setattr(os, "killpg", lambda group, _number: groups.append(group))
         host.loop.tick()
+    os.killpg(groups[0], signal.SIGKILL)
     assert host.on_disk().last_outcomes[0].message == (
         "It ran for longer than 0.1 seconds. It could not be killed and still runs."
     )
@@ -375,12 +382,12 @@ def left_running(host: Host, pid: int, ticks: int, boot: str) -> None:
 
 def test_orphaned_cycle_is_ended_and_recorded(host: Host) -> None:
     host.clock.boot = SystemClock().boot_id()
-    process = subprocess.Popen(python("import time; time.sleep(60)"))
+    process = subprocess.Popen(python("import time; time.sleep(600)"))
     identity = read_process_identity(process.pid, boot_id=host.clock.boot)
     assert identity is not None
     left_running(host, process.pid, identity.started_ticks, host.clock.boot)
     host.restart().begin()
-    assert process.wait(10) < 0
+    assert process.wait(60) < 0
     (outcome,) = host.on_disk().last_outcomes
     assert (outcome.outcome, outcome.reason) == ("killed", "scheduler-died")
     assert "the next scheduler ended it" in (outcome.message or "")
@@ -388,7 +395,7 @@ def test_orphaned_cycle_is_ended_and_recorded(host: Host) -> None:
 
 
 def test_orphan_of_an_earlier_boot_is_recorded_without_a_signal(host: Host) -> None:
-    process = subprocess.Popen(python("import time; time.sleep(60)"))
+    process = subprocess.Popen(python("import time; time.sleep(600)"))
     try:
         identity = read_process_identity(process.pid, boot_id="boot-0")
         assert identity is not None
@@ -411,11 +418,34 @@ def test_a_damaged_state_is_set_aside_and_rebuilt(host: Host, content: bytes, ca
     assert "state file damaged" in caplog.text
 
 
-def test_state_of_a_later_version_is_set_aside(host: Host) -> None:
-    host.paths.state.write_bytes(to_json(ScheduleState(interval_seconds=1, schema_version=2)))
+def test_state_of_a_later_version_is_not_changed(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    content = to_json({"interval_seconds": 1, "schema_version": 2, "unknown_to_us": True})
+    host.paths.state.write_bytes(content)
     host.restart().begin()
+    host.loop.tick()
+    assert host.paths.state.read_bytes() == content
+    assert "state file of a later version" in caplog.text
+    assert "scheduler state not written" not in caplog.text
+
+
+def test_due_time_that_no_clock_reaches_is_set_aside(host: Host) -> None:
+    host.loop.begin()
+    state = json.loads(host.paths.state.read_bytes())
+    state["next_due"]["boottime"] = -1e18
+    host.paths.state.write_bytes(json.dumps(state).encode())
+    host.restart().begin()
+    host.loop.tick()
     assert (host.folder / "scheduler.json.damaged-1").exists()
-    assert host.on_disk().schema_version == 1
+    assert [outcome.outcome for outcome in host.on_disk().last_outcomes] == ["ran"]
+
+
+def test_scheduler_runs_at_the_end_of_the_calendar(host: Host) -> None:
+    host.clock.set_wall(datetime(9999, 12, 31, 23, 59, 30, tzinfo=UTC))
+    host.restart().begin()
+    host.loop.tick()
+    host.restart().begin()
+    host.loop.tick()
+    assert host.on_disk().last_outcomes[-1].outcome == "ran"
 
 
 def test_damaged_sleep_mark_is_set_aside(host: Host, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.base.files import CorruptFile
+from comfywatchman.base.state.state_file import CorruptFile
 from comfywatchman.readiness.scheduler.due import Moment
 from comfywatchman.readiness.scheduler.state import (
     MAX_OUTCOMES,
@@ -47,14 +47,13 @@ def test_unchanged_state_is_not_rewritten(tmp_path: Path) -> None:
     assert path.stat().st_ino == inode
 
 
-def test_state_of_another_version_is_set_aside(tmp_path: Path) -> None:
+def test_state_of_a_later_version_stays_in_place(tmp_path: Path) -> None:
     path = tmp_path / "scheduler.json"
     path.write_text(json.dumps({"interval_seconds": 60.0, "schema_version": SCHEMA_VERSION + 1}))
     damaged = load_schedule_state(path)
     assert isinstance(damaged, CorruptFile)
-    assert damaged.moved_to == tmp_path / "scheduler.json.damaged-1"
-    assert damaged.reason == "schema_version is 2, not 1"
-    assert not path.exists()
+    assert (damaged.moved_to, damaged.later_version) == (None, SCHEMA_VERSION + 1)
+    assert path.exists()
 
 
 def test_outcome_ends_the_running_cycle_and_drops_the_oldest() -> None:

@@ -14,6 +14,7 @@ from comfywatchman.readiness.scheduler.systemd import (
     UnitFile,
     build_cron_line,
     build_scheduler_unit,
+    build_supervisor_unit,
     build_timer_units,
     find_temporary_environment,
     list_activation_commands,
@@ -126,6 +127,25 @@ def program_with_an_odd_name(folder: Path) -> str:
 def test_systemd_accepts_the_scheduler_unit(tmp_path: Path) -> None:
     unit = build_scheduler_unit([program_with_an_odd_name(tmp_path), ODD, "--scheduler"])
     assert complaints([unit], tmp_path) == ""
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+@pytest.mark.slow
+def test_systemd_accepts_the_supervisor_unit(tmp_path: Path, *, is_kept: bool) -> None:
+    unit = build_supervisor_unit([program_with_an_odd_name(tmp_path), ODD], stop_seconds=34.5, is_kept=is_kept)
+    assert complaints([unit], tmp_path) == ""
+    broken = UnitFile(unit.name, unit.text.replace("KillMode=", "KillMode=no-"))
+    assert "kill mode" in complaints([broken], tmp_path)
+
+
+def test_supervisor_unit_fits_the_stop_and_keeps_a_kept_comfyui() -> None:
+    unit = build_supervisor_unit(PLAIN, stop_seconds=34.5, is_kept=False)
+    assert "Type=notify\n" in unit.text
+    assert "TimeoutStopSec=35\nKillMode=mixed\n" in unit.text
+    assert "OOMPolicy=continue\n" in unit.text
+    # A supervisor that stops ComfyUI reports nothing meanwhile.
+    assert "WatchdogSec=335\n" in unit.text
+    assert "KillMode=process\n" in build_supervisor_unit(PLAIN, stop_seconds=1, is_kept=True).text
 
 
 @pytest.mark.parametrize("minutes", [30, 120, 1440, 90])

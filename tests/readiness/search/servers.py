@@ -46,6 +46,7 @@ class SearchServers:
     evil: LocalServer = field(default_factory=LocalServer)
     llm: ChatServer | None = None
     clock: FakeClock = field(default_factory=FakeClock)
+    secrets: dict[str, str] = field(default_factory=lambda: dict(CANARIES))
 
     def settings(
         self,
@@ -68,7 +69,7 @@ class SearchServers:
             search=replace(settings.search, **{**places, **(search or {})}),
             llm=replace(settings.llm, **{**model, **(llm or {})}),
             downloads=replace(settings.downloads, allow_pickle=allow_pickle),
-            secrets=replace(settings.secrets, **CANARIES),
+            secrets=replace(settings.secrets, **self.secrets),
         )
 
     @contextmanager

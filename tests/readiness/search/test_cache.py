@@ -12,6 +12,7 @@ from comfywatchman.readiness.search.cache import RESULT_SCHEMA_VERSION, CachedSe
 from comfywatchman.readiness.search.claims import Proposal, build_query
 from comfywatchman.readiness.search.lifetimes import lifetime_seconds
 from comfywatchman.readiness.search.results import HubIds, SearchCandidate, SearchResult, SearchStatus
+from tests.search_results import reasons
 
 NOW = datetime(2026, 11, 20, 14, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -23,7 +24,8 @@ def answer(status: SearchStatus) -> SearchResult:
     candidate = SearchCandidate(
         "civitai", "a.safetensors", HubIds(civitai_model=1, civitai_version=2), differences=("4 ≠ 8",)
     )
-    return SearchResult(status, "a.safetensors", "loras", "2026-11-20T14:00:00Z", candidates=(candidate,))
+    at = "2026-11-20T14:00:00Z"
+    return SearchResult(status, "a.safetensors", "loras", at, candidates=(candidate,), **reasons(status))
 
 
 def memory(database: Database, later: timedelta = timedelta()) -> SearchCache:
@@ -71,7 +73,7 @@ def test_a_found_file_is_held_against_its_hub_again_after_a_week(path: Path) -> 
 
 
 def test_only_a_found_has_no_lifetime() -> None:
-    assert [status for status in SearchStatus if lifetime_seconds(status) is None] == [SearchStatus.FOUND]
+    assert [status for status in SearchStatus if lifetime_seconds(answer(status)) is None] == [SearchStatus.FOUND]
 
 
 def test_what_other_backends_found_counts_and_what_they_did_not_find_does_not(path: Path) -> None:
@@ -145,7 +147,19 @@ def test_unversioned_result_is_dropped_unless_found(path: Path) -> None:
             assert memory(database).look_up("k", "c").result == expected
 
 
-@pytest.mark.parametrize("version", [RESULT_SCHEMA_VERSION - 1, RESULT_SCHEMA_VERSION + 1])
+def test_result_of_the_version_before_doubts_is_dropped_unless_found(path: Path) -> None:
+    with closing(open_database(path)) as database:
+        for status in SearchStatus:
+            memory(database).forget("k")
+            result = msgspec.to_builtins(answer(status))
+            for field in ("doubt", "absence"):
+                result.pop(field, None)
+            insert_row(database, msgspec.json.encode({"schema_version": 2, "result": result}))
+            expected = answer(status) if status is SearchStatus.FOUND else None
+            assert memory(database).look_up("k", "c").result == expected
+
+
+@pytest.mark.parametrize("version", [RESULT_SCHEMA_VERSION - 2, RESULT_SCHEMA_VERSION + 1])
 def test_result_of_another_schema_version_is_dropped(path: Path, version: int) -> None:
     row = {"schema_version": version, "result": answer(SearchStatus.FOUND)}
     with closing(open_database(path)) as database:

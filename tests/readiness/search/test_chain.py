@@ -24,7 +24,8 @@ from comfywatchman.readiness.search.results import (
     SearchStatus,
     SkippedBackend,
 )
-from tests.readiness.search.servers import SearchServers, search_item, search_servers
+from comfywatchman.readiness.states import SearchDoubt
+from tests.readiness.search.servers import CANARIES, SearchServers, search_item, search_servers
 from tests.servers.base import Reply
 from tests.servers.civitai import CivitaiServer, file_json, model_json, version_json
 from tests.servers.huggingface import HubFile, Repo
@@ -36,6 +37,7 @@ FILE = HubFile(b"x" * 4096)
 DAY_SECONDS = 86400.0
 NO_MODEL = SkippedBackend("qwen", BackendSkipReason.NO_LANGUAGE_MODEL)
 NO_HASH = SkippedBackend("civarchive", BackendSkipReason.NO_DECLARED_HASH)
+NO_MATCH_ON_CIVITAI = BackendStatus("civitai", SearchStatus.UNCERTAIN, SearchDoubt.NO_MATCH)
 
 
 @pytest.fixture
@@ -82,7 +84,8 @@ def test_the_configured_order_is_kept_and_ends_at_the_first_found() -> None:
         with made.search(backend_order=("qwen", "civitai", "huggingface")) as search:
             answer = one(search)
         assert answer.backends == tuple(
-            BackendStatus(backend, SearchStatus.NOT_FOUND) for backend in ("qwen", "civitai", "huggingface")
+            BackendStatus(backend, SearchStatus.UNCERTAIN, SearchDoubt.NO_MATCH)
+            for backend in ("qwen", "civitai", "huggingface")
         )
 
 
@@ -137,7 +140,7 @@ def test_a_doubt_is_not_taken_back_by_a_later_backend() -> None:
             answer = one(search)
     assert answer.status is SearchStatus.UNCERTAIN
     assert [candidate.name for candidate in answer.candidates] == [OTHER]
-    assert BackendStatus("civitai", SearchStatus.NOT_FOUND) in answer.backends
+    assert NO_MATCH_ON_CIVITAI in answer.backends
 
 
 def test_an_error_of_one_backend_does_not_hide_what_another_found() -> None:
@@ -149,7 +152,7 @@ def test_an_error_of_one_backend_does_not_hide_what_another_found() -> None:
         with made.search() as search:
             found = one(search)
     assert (failed.status, found.status) == (SearchStatus.ERROR, SearchStatus.FOUND)
-    assert BackendStatus("civitai", SearchStatus.NOT_FOUND) in failed.backends
+    assert NO_MATCH_ON_CIVITAI in failed.backends
 
 
 def test_an_error_of_the_site_is_never_not_found() -> None:
@@ -162,7 +165,7 @@ def test_without_a_language_model_the_other_backends_answer_and_it_is_said() -> 
     with search_servers() as made:
         with made.search() as search:
             answer = one(search)
-            assert answer.status is SearchStatus.NOT_FOUND
+            assert answer.doubt is SearchDoubt.NO_MATCH
             assert answer.skipped == (NO_MODEL,)
             alone = one(search, backends=["qwen"])
         made.civitai.models = [on_civitai(NAME)]
@@ -177,7 +180,7 @@ def test_the_archive_is_asked_only_where_a_hash_is_declared() -> None:
         alone = one(search, backends=["civarchive"])
         both = one(search, backends=["civarchive", "civitai"])
         assert made.evil.asked == []
-    assert (alone.status, both.status) == (SearchStatus.ERROR, SearchStatus.NOT_FOUND)
+    assert (alone.status, both.doubt) == (SearchStatus.ERROR, SearchDoubt.NO_MATCH)
     assert alone.skipped == (NO_HASH,)
     assert [entry.backend for entry in both.backends] == ["civitai"]
 
@@ -238,9 +241,10 @@ def test_answers_come_in_the_order_asked_and_the_same_model_is_looked_for_once()
             answers = search_multiple_models(refs, search, progress=lambda *state: told.append(state))
             alone = len(made.civitai.asked)
     assert [answer.filename for answer in answers] == [*names, *names]
-    assert statuses(answers) == ["FOUND", "NOT_FOUND"] * 12
+    assert statuses(answers) == ["FOUND", "UNCERTAIN"] * 12
     assert told == [(number, 12) for number in range(1, 13)]
-    assert alone <= 12 + 3
+    # Each FOUND takes one more request: whether the file can be fetched.
+    assert alone <= 12 + 3 + 6
 
 
 def test_nothing_to_look_for_is_nothing_to_do() -> None:
@@ -278,7 +282,7 @@ def test_an_answer_is_remembered_and_asked_for_again_when_wanted_or_grown_old(da
 def test_trouble_is_forgotten_after_an_hour(database: Database) -> None:
     with search_servers() as made:
         made.civitai.brown_outs = 1
-        for seconds, status in ((0, "ERROR"), (1800, "ERROR"), (1801, "NOT_FOUND")):
+        for seconds, status in ((0, "ERROR"), (1800, "ERROR"), (1801, "UNCERTAIN")):
             made.clock.advance(awake=seconds)
             with made.search(database=database) as search:
                 assert one(search).status.value == status
@@ -291,10 +295,10 @@ def test_a_person_who_waits_is_not_told_the_trouble_of_before(database: Database
             assert one(search).status is SearchStatus.ERROR
         with made.search(database=database) as search:
             assert one(search).status is SearchStatus.ERROR
-            assert one(search, retry_errors=True).status is SearchStatus.NOT_FOUND
+            assert one(search, retry_errors=True).doubt is SearchDoubt.NO_MATCH
         made.civitai.models = [on_civitai(NAME)]
         with made.search(database=database) as search:
-            assert one(search, retry_errors=True).status is SearchStatus.NOT_FOUND
+            assert one(search, retry_errors=True).doubt is SearchDoubt.NO_MATCH
 
 
 def test_a_doubt_of_other_backends_is_kept_while_it_counts(database: Database) -> None:
@@ -305,14 +309,14 @@ def test_a_doubt_of_other_backends_is_kept_while_it_counts(database: Database) -
             assert one(search, backends=["huggingface"]).status is SearchStatus.UNCERTAIN
         made.clock.advance(asleep=2 * DAY_SECONDS)
         with made.search(database=database) as search:
-            assert one(search, backends=["huggingface"]).status is SearchStatus.NOT_FOUND
+            assert one(search, backends=["huggingface"]).doubt is SearchDoubt.NO_MATCH
 
 
 def test_a_doubt_that_other_backends_have_since_counts_for_a_remembered_answer(database: Database) -> None:
     with search_servers(picks(1)) as made:
         made.civitai.models = [on_civitai(OTHER)]
         with made.search(database=database) as search:
-            assert one(search, backends=["huggingface"]).status is SearchStatus.NOT_FOUND
+            assert one(search, backends=["huggingface"]).doubt is SearchDoubt.NO_MATCH
             assert one(search).status is SearchStatus.UNCERTAIN
             assert one(search, backends=["huggingface"]).status is SearchStatus.UNCERTAIN
             assert asked_again(made, search, backends=["huggingface"]) == 0
@@ -326,7 +330,7 @@ def test_what_other_backends_found_is_forgotten_when_it_is_gone(database: Databa
         made.clock.advance(asleep=8 * DAY_SECONDS)
         made.hugging_face.repos = {}
         with made.search(database=database) as search:
-            assert one(search).status is SearchStatus.NOT_FOUND
+            assert one(search).doubt is SearchDoubt.NO_MATCH
             assert asked_again(made, search) == 0
 
 
@@ -354,7 +358,11 @@ def test_what_was_found_is_held_against_its_hub_after_a_week(database: Database)
         before = len(made.civitai.asked)
         with made.search(database=database) as search:
             assert one(search) == first
-            assert [asked.path.split("/")[3] for asked in made.civitai.asked[before:]] == ["model-versions"]
+            # Its version, and whether it can still be fetched.
+            assert [asked.path.split("/")[2:4] for asked in made.civitai.asked[before:]] == [
+                ["v1", "model-versions"],
+                ["download", "models"],
+            ]
             assert asked_again(made, search) == 0
 
 
@@ -383,7 +391,7 @@ def test_a_found_file_that_is_gone_or_changed_is_looked_for_again(database: Data
         with made.search(database=database) as search:
             second = one(search)
             assert one(search) == second
-    assert second.status.value == ("NOT_FOUND" if change == "gone" else "FOUND")
+    assert second.status.value == ("UNCERTAIN" if change == "gone" else "FOUND")
     assert second.sha256 != first.sha256
 
 
@@ -405,8 +413,8 @@ def test_asking_anew_puts_earlier_doubts_of_other_backends_aside(database: Datab
         with made.search(database=database) as search:
             assert one(search).status is SearchStatus.UNCERTAIN
         with made.search(database=database) as search:
-            assert one(search, backends=["civitai"], refresh=True).status is SearchStatus.NOT_FOUND
-            assert one(search, backends=["civitai"]).status is SearchStatus.NOT_FOUND
+            assert one(search, backends=["civitai"], refresh=True).doubt is SearchDoubt.NO_MATCH
+            assert one(search, backends=["civitai"]).doubt is SearchDoubt.NO_MATCH
 
 
 @pytest.mark.parametrize(("days", "refresh"), [(2, False), (0, True)])
@@ -441,9 +449,9 @@ def test_what_the_budget_leaves_open_is_said_and_asked_by_the_next_search(databa
         assert len(made.civitai.asked) == 4
         open_ones = [answer.postponed for answer in answers]
         assert open_ones == [False, False, False, True, True, True]
-        assert statuses(answers) == ["NOT_FOUND"] * 3 + ["ERROR"] * 3
+        assert statuses(answers) == ["UNCERTAIN"] * 3 + ["ERROR"] * 3
         with made.search(database=database) as search:
-            assert statuses(search_multiple_models(refs, search)) == ["NOT_FOUND"] * 6
+            assert statuses(search_multiple_models(refs, search)) == ["UNCERTAIN"] * 6
         assert len(made.civitai.asked) == 4 + 1 + 3
 
 
@@ -477,6 +485,7 @@ def test_a_persons_choice_is_the_answer_without_asking_anybody(tmp_path: Path) -
     assert (answer.sha256, answer.filename) == (doubt.candidates[0].sha256, NAME)
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_keeps_what_it_learned_and_ends_at_once(database: Database) -> None:
     refs = [search_item(f"detail_{number}.safetensors") for number in range(40)]
 
@@ -517,3 +526,60 @@ def test_a_silent_first_address_of_civitai_leaves_the_second_one_to_be_asked() -
         made.civitai.models = [on_civitai(*names)]
         answers = search_multiple_models([search_item(name) for name in names], search, backends=["civitai"])
         assert statuses(answers) == ["FOUND"] * 4
+
+
+def test_name_without_words_is_asked_of_nobody_and_the_reason_is_given(database: Database) -> None:
+    with search_servers() as made, made.search(database=database) as search:
+        answer = one(search, "ae.safetensors", backends=["civitai", "huggingface"])
+        assert (answer.status, answer.doubt) == (SearchStatus.UNCERTAIN, SearchDoubt.NOT_ASKED)
+        reason = BackendSkipReason.NO_SEARCH_TERMS
+        assert answer.skipped == (SkippedBackend("civitai", reason), SkippedBackend("huggingface", reason))
+        assert answer.backends == ()
+        assert made.civitai.asked == made.hugging_face.asked == []
+        made.hugging_face.repos = {"a/b": Repo({"ae.safetensors": FILE})}
+        item = search_item("ae.safetensors", "vae", declared(path="ae.safetensors"))
+        assert one(search, item).status is SearchStatus.FOUND
+
+
+def test_recheck_keeps_a_found_whose_hub_sends_an_odd_answer(database: Database) -> None:
+    with search_servers() as made:
+        made.civitai.models = [on_civitai(NAME)]
+        with made.search(database=database) as search:
+            first = one(search)
+        made.clock.advance(asleep=8 * DAY_SECONDS)
+        made.civitai.models[0]["modelVersions"][0]["files"][0]["hashes"] = None
+        with made.search(database=database) as search:
+            assert one(search) == first
+
+
+def test_new_key_asks_again_at_once(database: Database) -> None:
+    gated = Repo({NAME: HubFile(size=5 << 20, sha256="a" * 64)}, gated=True)
+    claim = Proposal("workflow", "node 3", HubIds(repo="o/n", path=NAME), NAME)
+    with search_servers() as made:
+        made.hugging_face.repos = {"o/n": gated}
+        made.hugging_face.members = {"member-token"}
+
+        def ask(token: str) -> SearchResult:
+            made.secrets = {**made.secrets, "hf_token": token}
+            with made.search(database=database) as search:
+                return search_multiple_models([search_item(NAME, "loras", claim)], search)[0]
+
+        assert ask("").doubt is SearchDoubt.ACCESS_RESTRICTED
+        before = len(made.hugging_face.asked)
+        assert ask("").doubt is SearchDoubt.ACCESS_RESTRICTED
+        assert len(made.hugging_face.asked) == before
+        assert ask("member-token").status is SearchStatus.FOUND
+
+
+def test_closed_repository_is_asked_again_for_a_person(database: Database) -> None:
+    claim = Proposal("workflow", "node 3", HubIds(repo="o/n", path=NAME), NAME)
+    with search_servers() as made:
+        made.hugging_face.repos = {"o/n": Repo({NAME: HubFile(size=5 << 20, sha256="a" * 64)}, gated=True)}
+        with made.search(database=database) as search:
+            items = [search_item(NAME, "loras", claim)]
+            assert search_multiple_models(items, search)[0].doubt is SearchDoubt.ACCESS_RESTRICTED
+        # The person has accepted the terms.
+        made.hugging_face.members = {CANARIES["hf_token"]}
+        with made.search(database=database) as search:
+            assert search_multiple_models(items, search)[0].doubt is SearchDoubt.ACCESS_RESTRICTED
+            assert search_multiple_models(items, search, retry_errors=True)[0].status is SearchStatus.FOUND

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -13,11 +15,15 @@ from comfywatchman.readiness.search.decisions import (
     candidate_id,
     find_stored_result,
     load_decisions,
+    mark_candidates,
     store_choice,
+    suggest_candidate,
 )
-from comfywatchman.readiness.search.results import HubIds, SearchCandidate, SearchResult, SearchStatus
+from comfywatchman.readiness.search.results import FileDetails, HubIds, SearchCandidate, SearchResult, SearchStatus
 from comfywatchman.readiness.search.verify import SearchPolicy
+from comfywatchman.readiness.states import SearchDoubt
 from tests.fakes import FakeClock
+from tests.search_results import PROOF
 
 POLICY = SearchPolicy()
 SHA256 = "a" * 64
@@ -50,7 +56,12 @@ UNSEEN = SearchCandidate("civitai", "wan.safetensors", HubIds(civitai_version=7)
 
 def result(*candidates: SearchCandidate, name: str = "sub\\wan.safetensors") -> SearchResult:
     return SearchResult(
-        SearchStatus.UNCERTAIN, name, "loras", "2026-11-20T14:00:00Z", candidates=candidates or (ON_CIVITAI,)
+        SearchStatus.UNCERTAIN,
+        name,
+        "loras",
+        "2026-11-20T14:00:00Z",
+        candidates=candidates or (ON_CIVITAI,),
+        doubt=SearchDoubt.CANDIDATES_TO_CHOOSE,
     )
 
 
@@ -117,10 +128,10 @@ def test_a_hash_that_is_none_proves_nothing(path: Path, sha256: str) -> None:
 
 
 def test_an_answer_without_candidates_says_what_to_do(path: Path) -> None:
-    empty = SearchResult(SearchStatus.NOT_FOUND, "a.safetensors", None, LATER)
+    empty = SearchResult(SearchStatus.NOT_FOUND, "a.safetensors", None, LATER, absence=(PROOF,))
     with pytest.raises(Failure) as caught:
         store_choice(path, empty, "1", policy=POLICY, clock=FakeClock())
-    assert "comfywatchman resolve" in str(caught.value.hint)
+    assert str(caught.value.hint).endswith("search again: comfywatchman resolve --refresh a.safetensors")
 
 
 def test_choices_are_added_and_replaced_one_by_one(path: Path) -> None:
@@ -195,3 +206,58 @@ def test_a_name_that_several_models_bear_must_be_written_out() -> None:
 def test_a_name_that_nobody_looked_for_is_not_known() -> None:
     with pytest.raises(Failure, match="There is no search result"):
         find_stored_result("other.safetensors", [result()])
+
+
+def build_file(file_id: int, **changes: Any) -> SearchCandidate:
+    base = SearchCandidate(
+        "civitai",
+        "model_v1.safetensors",
+        HubIds(civitai_model=1, civitai_version=2, civitai_file=file_id),
+        url=f"https://civitai.com/api/download/models/2?fileId={file_id}",
+        size=file_id << 30,
+        sha256=f"{file_id:064x}",
+        verified=True,
+    )
+    return msgspec.structs.replace(base, **changes)
+
+
+FULL = build_file(4, details=FileDetails("fp32", "full"))
+PRUNED = build_file(2, details=FileDetails("fp16", "pruned", is_primary=True))
+
+
+@pytest.mark.parametrize(
+    ("filename", "candidates", "suggested"),
+    [
+        ("model_v1.safetensors", [FULL, PRUNED], 1),
+        ("model_v1_full.safetensors", [FULL, PRUNED], 0),
+        ("sub\\model_v1_fp32.safetensors", [PRUNED, FULL], 1),
+        ("model_v1.safetensors", [build_file(4), build_file(2)], 1),
+        # Whether one model or the other is meant would be a guess.
+        ("model_v1.safetensors", [FULL, build_file(2, ids=HubIds(civitai_version=9, civitai_file=2))], None),
+        ("model_v1.safetensors", [build_file(4, verified=False)], None),
+        ("model_v1.safetensors", [build_file(4, url=None)], None),
+        ("model_v1.safetensors", [], None),
+    ],
+)
+def test_suggestion_is_the_fitting_file_of_one_version(
+    filename: str, candidates: list[SearchCandidate], suggested: int | None
+) -> None:
+    assert suggest_candidate(filename, candidates) == suggested
+
+
+def test_file_of_this_host_is_suggested_whatever_its_version() -> None:
+    other = build_file(3, ids=HubIds(civitai_version=9, civitai_file=3))
+    result = SearchResult(
+        SearchStatus.UNCERTAIN,
+        "model_v1.safetensors",
+        "checkpoints",
+        "2026-11-20T14:00:00Z",
+        candidates=(PRUNED, other),
+        doubt=SearchDoubt.CANDIDATES_TO_CHOOSE,
+    )
+    marked = mark_candidates(result, {other.sha256 or "": "/models/checkpoints/renamed.safetensors"})
+    assert [(one.suggested, one.local_path) for one in marked.candidates] == [
+        (False, None),
+        (True, "/models/checkpoints/renamed.safetensors"),
+    ]
+    assert not any(one.suggested for one in mark_candidates(marked, {}).candidates)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from comfywatchman.base.config import load
 from comfywatchman.base.settings import Settings
 from comfywatchman.readiness.search.budget import SearchBudget
-from comfywatchman.readiness.search.factory import build_cycle_budget, build_policy, open_search
+from comfywatchman.readiness.search.factory import build_cycle_budget, build_policy, limit_model_time, open_search
 from comfywatchman.sources.llm.openai import ChatCompletions
 from comfywatchman.sources.llm.qwen_cli import QwenCommand
 from tests.fakes import FakeClock
@@ -85,7 +85,7 @@ def test_answers_belong_to_whom_was_asked_and_not_to_how_patiently(settings: Set
         settings,
         search=replace(settings.search, budget_seconds=1.0, parallel=1, timeout_seconds=1.0),
         llm=replace(settings.llm, model="never asked"),
-        secrets=replace(settings.secrets, civitai_api_key="another"),
+        secrets=replace(settings.secrets, llm_api_key="another"),
     )
     assert configuration(same) == configuration(settings)
     others = [
@@ -93,7 +93,23 @@ def test_answers_belong_to_whom_was_asked_and_not_to_how_patiently(settings: Set
         replace(settings, llm=replace(settings.llm, driver="openai")),
         replace(settings, llm=replace(settings.llm, driver="openai", model="another")),
         replace(settings, downloads=replace(settings.downloads, allow_pickle=True)),
+        # A site shows an account what it hides from others.
+        replace(settings, secrets=replace(settings.secrets, civitai_api_key="another")),
     ]
-    assert len({configuration(one) for one in (settings, *others)}) == 5
+    assert len({configuration(one) for one in (settings, *others)}) == 6
     patient = replace(others[1], llm=replace(others[1].llm, timeout_seconds=1.0))
     assert configuration(patient) == configuration(others[1])
+
+
+def test_language_model_gets_its_share_of_the_time(settings: Settings) -> None:
+    clock = FakeClock()
+    limited = limit_model_time(settings, SearchBudget(clock, seconds=20.0))
+    assert limited.llm.timeout_seconds == 10.0
+    assert limit_model_time(settings, SearchBudget(clock)).llm.timeout_seconds == 60.0
+    assert limit_model_time(settings, SearchBudget(clock, seconds=1000.0)).llm.timeout_seconds == 60.0
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "nonsense", "http://u:p@host"])
+def test_policy_trusts_no_host_of_a_bad_address(settings: Settings, url: str) -> None:
+    changed = replace(settings, search=replace(settings.search, civitai_url=url))
+    assert build_policy(changed).extra_hosts == frozenset()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from comfywatchman.base.http import HttpSession
+from comfywatchman.readiness.search.absence import UnknownHash
 from comfywatchman.readiness.search.claims import HubState, ModelQuery, Proposal, ProposedBy, build_query
 from comfywatchman.readiness.search.gather import (
     Hubs,
@@ -18,6 +19,7 @@ from comfywatchman.readiness.search.gather import (
 )
 from comfywatchman.readiness.search.results import NO_HUB_IDS, HubIds, SearchResult, SearchStatus
 from comfywatchman.readiness.search.verify import SearchPolicy
+from comfywatchman.readiness.states import SearchDoubt
 from comfywatchman.sources.civarchive import CivArchive
 from comfywatchman.sources.civitai.client import Civitai
 from comfywatchman.sources.huggingface import HuggingFace
@@ -59,7 +61,7 @@ def hub_servers() -> Iterator[HubServers]:
         CdnServer() as cdn,
         CivitaiServer(cdn=cdn) as civitai,
         HuggingFaceServer(cdn=cdn) as huggingface,
-        HttpSession(timeout_seconds=10) as session,
+        HttpSession(timeout_seconds=60) as session,
     ):
         hubs = Hubs(
             Civitai(session, civitai.url, None, "civitai-token"),
@@ -105,9 +107,7 @@ def test_a_proposed_file_id_is_held_to(hub_servers: HubServers) -> None:
         SearchStatus.UNCERTAIN,
         ["other_1.safetensors"],
     )
-    assert (
-        hub_servers.verify(says(HubIds(civitai_version=version["id"], civitai_file=1))).status is SearchStatus.NOT_FOUND
-    )
+    assert hub_servers.verify(says(HubIds(civitai_version=version["id"], civitai_file=1))).doubt is SearchDoubt.NO_MATCH
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_proposed_file_id_is_held_to(hub_servers: HubServers) -> None:
 )
 def test_what_was_made_up_does_not_exist(hub_servers: HubServers, ids: HubIds) -> None:
     result = hub_servers.verify(says(ids))
-    assert (result.status, result.candidates) == (SearchStatus.NOT_FOUND, ())
+    assert (result.status, result.candidates) == (SearchStatus.UNCERTAIN, ())
     assert result.evidence
 
 
@@ -133,7 +133,7 @@ def test_a_proposed_repository_is_looked_through_for_the_name(hub_servers: HubSe
     hub_servers.huggingface.repos["o/n"] = Repo(files)
     assert hub_servers.verify(says(HubIds(repo="o/n"))).ids.path == f"a/{NAME}"
     other = build_query("wan_t2v_low_1.safetensors", "loras")
-    assert hub_servers.verify(says(HubIds(repo="o/n")), wanted=other).status is SearchStatus.NOT_FOUND
+    assert hub_servers.verify(says(HubIds(repo="o/n")), wanted=other).doubt is SearchDoubt.NO_MATCH
 
 
 def test_a_gated_repository_is_a_doubt_with_what_to_do(hub_servers: HubServers) -> None:
@@ -178,7 +178,7 @@ def test_a_hub_that_is_switched_off_is_not_asked(hub_servers: HubServers) -> Non
     ]
     assert fetch_records(says(HubIds(civitai_model=1)), WANTED, Hubs())[0].source == "civitai"
     for search in (search_civitai, search_hugging_face, search_civarchive):
-        assert search(WANTED, Hubs(), policy=SearchPolicy(), searched_at=AT).status is SearchStatus.NOT_FOUND
+        assert search(WANTED, Hubs(), policy=SearchPolicy(), searched_at=AT).doubt is SearchDoubt.NOT_ASKED
     assert hub_servers.huggingface.asked == []
 
 
@@ -238,9 +238,9 @@ def test_a_declared_hash_is_asked_for_before_any_name(hub_servers: HubServers) -
     digest = version["files"][0]["hashes"]["SHA256"]
     wanted = build_query(NAME, "loras", sha256=digest)
     assert hub_servers.civitai_search(wanted).confidence == "hash"
-    assert len(hub_servers.civitai.asked) == 1
+    assert [request.method for request in hub_servers.civitai.asked] == ["GET", "HEAD"]
     hub_servers.civitai.by_hash_lies = {digest}
-    assert hub_servers.civitai_search(wanted).status is SearchStatus.NOT_FOUND
+    assert hub_servers.civitai_search(wanted).doubt is SearchDoubt.HASH_NOT_SHOWN
 
 
 def test_early_access_and_closed_downloads_are_told(hub_servers: HubServers) -> None:
@@ -251,7 +251,7 @@ def test_early_access_and_closed_downloads_are_told(hub_servers: HubServers) -> 
     assert any("Only buyers" in line for line in hub_servers.civitai_search().evidence)
     hub_servers.civitai.models.clear()
     put(hub_servers, NAME, usageControl="Generation")
-    assert any("does not allow downloads" in line for line in hub_servers.civitai_search().evidence)
+    assert any("generation on Civitai only" in line for line in hub_servers.civitai_search().evidence)
 
 
 def test_a_search_that_fails_is_an_error(hub_servers: HubServers) -> None:
@@ -260,6 +260,7 @@ def test_a_search_that_fails_is_an_error(hub_servers: HubServers) -> None:
     assert hub_servers.hugging_face_search().status is SearchStatus.ERROR
 
 
+@pytest.mark.slow
 def test_truncated_civitai_search_is_uncertain(hub_servers: HubServers) -> None:
     models = [model_json(f"Wan {n}", [version_json([file_json(f"other_{n}.safetensors")])]) for n in range(301)]
     models[-1]["modelVersions"][0]["files"][0]["name"] = NAME
@@ -269,7 +270,7 @@ def test_truncated_civitai_search_is_uncertain(hub_servers: HubServers) -> None:
     terms = '"wan", "wan i2v high fp8 scaled", "wan i2v high"'
     assert result.evidence == (f"Civitai has more results for {terms} than were read.",)
     hub_servers.civitai.models = models[:300]
-    assert hub_servers.civitai_search().status is SearchStatus.NOT_FOUND
+    assert hub_servers.civitai_search().doubt is SearchDoubt.NO_MATCH
     hub_servers.civitai.models = models[1:]
     assert hub_servers.civitai_search().status is SearchStatus.FOUND
 
@@ -283,7 +284,7 @@ def test_a_name_in_one_of_more_repositories_than_are_read_is_a_doubt(hub_servers
         ('Hugging Face has more results for "wan" than were read.',),
     )
     hub_servers.huggingface.repos = dict(repos)
-    assert hub_servers.hugging_face_search().status is SearchStatus.NOT_FOUND
+    assert hub_servers.hugging_face_search().doubt is SearchDoubt.NO_MATCH
 
 
 def test_a_repository_that_was_closed_to_the_search_may_hold_it(hub_servers: HubServers) -> None:
@@ -309,24 +310,24 @@ def test_hugging_face_is_searched_by_repository(hub_servers: HubServers) -> None
     assert hub_servers.hugging_face_search(terms=["kijai"]).status is SearchStatus.FOUND
     del hub_servers.huggingface.repos["kijai/wan-closed"]
     absent = build_query("wan_of_nobody_9.safetensors", "loras")
-    assert hub_servers.hugging_face_search(absent).status is SearchStatus.NOT_FOUND
+    assert hub_servers.hugging_face_search(absent).doubt is SearchDoubt.NO_MATCH
 
 
 def test_what_the_archive_remembers_is_a_hint_and_never_found() -> None:
     wanted = build_query(NAME, "loras", sha256=DIGEST)
-    with CivArchiveServer() as server, HttpSession(timeout_seconds=10) as session:
+    with CivArchiveServer() as server, HttpSession(timeout_seconds=60) as session:
         hubs = Hubs(civarchive=CivArchive(session, server.url))
 
         def asked(one: ModelQuery) -> SearchResult:
             return search_civarchive(one, hubs, policy=SearchPolicy(), searched_at=AT)
 
-        assert asked(wanted).status is SearchStatus.NOT_FOUND
+        assert asked(wanted).absence == (UnknownHash("civarchive", DIGEST),)
         server.versions = [archived_version(NAME, DIGEST, mirrors=2)]
         result = asked(wanted)
         assert (result.status, result.candidates[0].source) == (SearchStatus.UNCERTAIN, "civarchive")
         assert "2 mirrors" in result.candidates[0].reasons[0]
         assert result.candidates[0].url is None
-        assert asked(WANTED).status is SearchStatus.NOT_FOUND
+        assert asked(WANTED).doubt is SearchDoubt.NOT_ASKED
         server.pages[f"/api/sha256/{DIGEST}"] = Reply(b"", 502)
         assert asked(wanted).status is SearchStatus.ERROR
 
@@ -356,7 +357,7 @@ def test_unverified_proposal_keeps_its_ids_and_url() -> None:
         Proposal("workflow", "it", HubIds(civitai_version=5, civitai_file=6), "a.safetensors"),
         Proposal("workflow", "it", HubIds(civitai_model=4), "a.safetensors"),
     )
-    with HttpSession(timeout_seconds=5) as session:
+    with HttpSession(timeout_seconds=60) as session:
         hubs = Hubs(Civitai(session, gone.url, None), HuggingFace(session, gone.url))
         found = [fetch_records(one, build_query("a.safetensors", "loras"), hubs)[0] for one in proposals]
     assert {one.state for one in found} == {HubState.UNREACHABLE}
@@ -368,3 +369,24 @@ def test_unverified_proposal_keeps_its_ids_and_url() -> None:
         f"{gone.url}/api/download/models/5?fileId=6",
         None,
     ]
+
+
+@pytest.mark.parametrize("trouble", [Reply(b"[", 200), Reply(b"{}", 500), Reply(b"{}", 403)])
+def test_repository_that_fails_does_not_hide_the_next(hub_servers: HubServers, trouble: Reply) -> None:
+    names = [f"org/Wan-i2v-high-fp8-{letter}" for letter in "ab"]
+    hub_servers.huggingface.repos = {name: Repo({NAME: HubFile(size=5 << 20, sha256=DIGEST)}) for name in names}
+    hub_servers.huggingface.failing[f"/api/models/{names[0]}/tree/main"] = trouble
+    result = hub_servers.hugging_face_search()
+    assert (result.status, result.ids.repo) == (SearchStatus.FOUND, names[1])
+
+
+def test_repository_with_more_files_than_are_read_is_a_cut_search(
+    hub_servers: HubServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfywatchman.sources.huggingface._MAX_TREE_PAGES", 1)
+    repo = "org/Wan-i2v-high-fp8"
+    many = {f"{number}.safetensors": HubFile(b"x") for number in range(9)}
+    hub_servers.huggingface.repos = {repo: Repo({**many, NAME: HubFile(size=5 << 20, sha256=DIGEST)})}
+    for result in (hub_servers.hugging_face_search(), hub_servers.verify(says(HubIds(repo=repo), by="workflow"))):
+        assert (result.status, result.doubt) == (SearchStatus.UNCERTAIN, SearchDoubt.CUT_SEARCH)
+        assert any("more files than were read" in line for line in result.evidence)

@@ -16,6 +16,7 @@ from comfywatchman.readiness.search.local_evidence import (
 )
 from comfywatchman.readiness.search.results import HubIds, SearchResult, SearchStatus
 from comfywatchman.readiness.search.verify import SearchPolicy
+from comfywatchman.readiness.states import SearchDoubt
 from comfywatchman.sources.catalogue import Catalogue, CatalogueEntry
 from comfywatchman.sources.civitai.client import Civitai
 from comfywatchman.sources.huggingface import HuggingFace
@@ -110,7 +111,7 @@ def answer(
     civitai, huggingface = servers
     hosts = frozenset(f"127.0.0.1:{server.port}" for server in servers)
     wanted = build_query(value, folder)
-    with HttpSession(timeout_seconds=10) as session:
+    with HttpSession(timeout_seconds=60) as session:
         hubs = Hubs(Civitai(session, civitai.url, None), HuggingFace(session, huggingface.url))
         proposals = read_workflow_proposals(held, wanted, extra_hosts=hosts)
         return verify_proposals(
@@ -141,4 +142,4 @@ def test_a_civitai_link_in_a_note_answers_for_the_file_of_that_name_only(
     held = workflow(notes=(f"LoRA: {civitai.url}/api/download/models/{version['id']}",))
     assert answer(servers, held, "style_v3.safetensors", "loras").status is SearchStatus.FOUND
     other = answer(servers, held, "quite_other_v1.safetensors", "loras")
-    assert (other.status, other.candidates) == (SearchStatus.NOT_FOUND, ())
+    assert (other.doubt, other.candidates) == (SearchDoubt.NO_MATCH, ())

@@ -66,14 +66,14 @@ def test_the_absent_names_are_many_and_differ_in_one_word_from_what_is_there() -
 
 @pytest.mark.slow
 def test_a_sample_of_absent_names_stays_a_doubt_whatever_the_model_swears(made: SearchServers) -> None:
-    answers = searched(made, ABSENT[::120])
+    answers = searched(made, ABSENT[::61])
     assert found(answers) == []
     assert {answer.status for answer in answers} == {SearchStatus.UNCERTAIN}
     assert all(one.differences for answer in answers for one in answer.candidates)
     assert all(answer.url is None for answer in answers)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.timeout(900)
 def test_no_absent_name_is_ever_found(made: SearchServers) -> None:
     answers = searched(made, ABSENT)

@@ -14,6 +14,7 @@ from comfywatchman.readiness.search.budget import SearchBudget
 from comfywatchman.readiness.search.claims import build_query
 from comfywatchman.readiness.search.context import SearchContext
 from comfywatchman.readiness.search.results import SearchResult, SearchStatus
+from comfywatchman.readiness.states import SearchDoubt
 from tests.fakes import FakeClock
 from tests.readiness.search.servers import SearchServers, search_servers
 from tests.servers.base import LocalServer, Reply
@@ -103,13 +104,13 @@ def test_queries_of_the_model_are_searched_in_the_next_round() -> None:
             found = ask(search)
         assert found.status is SearchStatus.FOUND
         with made.search(llm={"rounds": 1}) as search:
-            assert ask(search).status is SearchStatus.NOT_FOUND
+            assert ask(search).doubt is SearchDoubt.NO_MATCH
 
 
 def test_rounds_end_when_the_model_has_nothing_new_to_search_for() -> None:
     with search_servers(lambda question: picks(queries=question["queries_so_far"])) as made:
         with made.search(llm={"rounds": 5}) as search:
-            assert ask(search).status is SearchStatus.NOT_FOUND
+            assert ask(search).doubt is SearchDoubt.NO_MATCH
         assert made.llm is not None
         assert len(made.llm.chats) == 1
 
@@ -119,10 +120,11 @@ def test_a_model_that_rejects_everything_is_named_in_the_evidence() -> None:
         fill(made)
         with made.search(llm={"model": "qwen-max"}) as search:
             found = ask(search)
-    assert found.status is SearchStatus.NOT_FOUND
+    assert found.doubt is SearchDoubt.NO_MATCH
     assert "qwen-max was shown 4 results and picked 0." in found.evidence
 
 
+@pytest.mark.slow
 def test_results_that_were_left_out_keep_not_found_from_being_certain() -> None:
     with search_servers(picks()) as made:
         made.hugging_face.repos = {f"owner/wan-{n}": Repo({"x.safetensors": ROOM}) for n in range(9)}
@@ -134,7 +136,7 @@ def test_results_that_were_left_out_keep_not_found_from_being_certain() -> None:
             found = ask(search)
         made.civitai.models.pop()
         with made.search() as search:
-            assert ask(search).status is SearchStatus.NOT_FOUND
+            assert ask(search).doubt is SearchDoubt.NO_MATCH
     assert (found.status, found.candidates) == (SearchStatus.UNCERTAIN, ())
     assert any(line.startswith("Civitai has more results for") for line in found.evidence)
 
@@ -179,6 +181,7 @@ HOSTILE: dict[str, Script] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.slow
 def test_nothing_that_a_hostile_model_says_is_found_or_fetched(name: str) -> None:
     with search_servers("x") as made:
         assert made.llm is not None
@@ -313,7 +316,7 @@ def test_one_success_between_failures_is_enough_to_be_asked_on() -> None:
         answers = [ask(search, f"wan_number_{number}.safetensors") for number in range(6)]
         assert made.llm is not None
         assert len(made.llm.chats) == 6
-    assert answers[-1].status is SearchStatus.NOT_FOUND
+    assert answers[-1].doubt is SearchDoubt.NO_MATCH
 
 
 def test_a_name_that_many_models_bear_is_not_found_because_a_model_picks_it() -> None:

@@ -26,6 +26,8 @@ from comfywatchman.readiness.search.verify import (
     list_objections,
     reason_invalid,
 )
+from comfywatchman.readiness.states import SearchDoubt
+from tests.search_results import PROOF
 
 NAME = "detail_v2_8steps_fp16.safetensors"
 A, B = "a" * 64, "b" * 64
@@ -64,13 +66,25 @@ def decide(*all_facts: HubRecord, wanted: ModelQuery = WANTED, policy: SearchPol
 
 
 def test_a_file_that_passes_every_check_is_found() -> None:
-    result = decide(facts(base_model="SDXL 1.0", note="Early access: only buyers may download it until 2027"))
+    result = decide(facts(base_model="SDXL 1.0"))
     assert (result.status, result.filename, result.type) == (SearchStatus.FOUND, f"SDXL\\{NAME}", "loras")
     assert (result.source, result.sha256, result.confidence) == ("civitai", A, "exact name")
     assert result.url == "https://civitai.com/api/download/models/2?fileId=3"
     assert (result.size, result.base_model, result.searched_at) == (None, "SDXL 1.0", AT)
     assert result.candidates[0].verified
-    assert result.evidence[-1] == "Early access: only buyers may download it until 2027."
+
+
+def test_file_that_cannot_be_fetched_is_shown_but_never_found() -> None:
+    early = facts(restriction="Early access: only buyers may download it until 2027")
+    result = decide(early)
+    assert (result.status, result.doubt) == (SearchStatus.UNCERTAIN, SearchDoubt.ACCESS_RESTRICTED)
+    assert not result.has_choice
+    assert result.evidence == ("file 3 of version 2 on Civitai: Early access: only buyers may download it until 2027.",)
+    # The same bytes elsewhere can be fetched; other bytes of this name leave a doubt.
+    assert decide(early, facts()).status is SearchStatus.FOUND
+    other = decide(early, facts(sha256=B))
+    assert (other.status, other.doubt) == (SearchStatus.UNCERTAIN, SearchDoubt.CANDIDATES_TO_CHOOSE)
+    assert other.has_choice
 
 
 def test_the_size_is_told_only_where_it_is_exact() -> None:
@@ -140,7 +154,7 @@ def test_exact_case_is_preferred() -> None:
 
 def test_look_alikes_of_our_own_search_are_not_even_offered() -> None:
     result = decide(*(facts(name=name) for name in ("detail_v2_4steps_fp16.safetensors", "detail_v3.safetensors")))
-    assert (result.status, result.candidates) == (SearchStatus.NOT_FOUND, ())
+    assert (result.doubt, result.candidates) == (SearchDoubt.NO_MATCH, ())
 
 
 def test_declared_hash_is_shown_despite_objections() -> None:
@@ -148,7 +162,7 @@ def test_declared_hash_is_shown_despite_objections() -> None:
     result = decide(facts(name="another_name.safetensors", model_type="LORA"), wanted=wanted)
     assert (result.status, [one.sha256 for one in result.candidates]) == (SearchStatus.UNCERTAIN, [A])
     other = decide(facts(name="another_name.safetensors", sha256=B), wanted=wanted)
-    assert (other.status, other.candidates) == (SearchStatus.NOT_FOUND, ())
+    assert (other.doubt, other.candidates) == (SearchDoubt.NO_MATCH, ())
 
 
 def test_what_a_person_or_a_model_proposes_is_shown_with_what_differs() -> None:
@@ -169,7 +183,7 @@ def test_another_precision_is_a_suggestion_with_its_label_and_comes_last() -> No
 
 def test_what_does_not_exist_is_no_candidate_but_is_told() -> None:
     result = decide(facts("model", state=HubState.ABSENT, reason="Hugging Face has no repository o/n."))
-    assert (result.status, result.candidates) == (SearchStatus.NOT_FOUND, ())
+    assert (result.doubt, result.candidates) == (SearchDoubt.NO_MATCH, ())
     assert result.evidence == ("the model: Hugging Face has no repository o/n.",)
 
 
@@ -193,8 +207,8 @@ def test_timeout_leaves_candidates_unverified() -> None:
     assert refused.evidence == ("Hugging Face wants a key.",)
 
 
-def test_nothing_proposed_is_not_found() -> None:
-    assert decide().status is SearchStatus.NOT_FOUND
+def test_nothing_proposed_is_no_answer_of_anybody() -> None:
+    assert decide().doubt is SearchDoubt.NOT_ASKED
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "diffusion_pytorch_model.safetensors", "ae.safetensors"])
@@ -337,6 +351,7 @@ _BY = st.sampled_from(["workflow", "note", "catalogue", "search", "model"])
 
 
 @given(st.lists(st.tuples(_BY, _FIELDS), max_size=5))
+@pytest.mark.slow
 def test_found_always_means_one_hash_an_allowed_address_and_no_reason(given_facts: list[Any]) -> None:
     everything = [facts(by, **fields) for by, fields in given_facts]
     result = decide(*everything)
@@ -346,6 +361,46 @@ def test_found_always_means_one_hash_an_allowed_address_and_no_reason(given_fact
         assert result.sha256 in {A, B}
         assert (result.url or "").startswith("https://civitai.com/")
         assert all(one.verified and not one.reasons for one in result.candidates)
-    if result.status is SearchStatus.NOT_FOUND:
+    if result.doubt is SearchDoubt.NO_MATCH:
         assert not any(one.state in UNANSWERED_STATES for one in everything)
         assert result.candidates == ()
+
+
+def test_not_found_takes_a_proof_and_no_doubt() -> None:
+    absent = facts("workflow", state=HubState.ABSENT, absence=PROOF)
+    result = decide(absent, absent)
+    assert (result.status, result.doubt, result.absence) == (SearchStatus.NOT_FOUND, None, (PROOF,))
+    assert decide(absent, facts("search", name="", state=HubState.ARCHIVED)).doubt is SearchDoubt.ARCHIVED_BY_AUTHOR
+    assert decide(absent, facts(state=HubState.FAILED)).status is SearchStatus.ERROR
+    assert decide(facts("workflow", state=HubState.ABSENT)).doubt is SearchDoubt.NO_MATCH
+
+
+@pytest.mark.parametrize(
+    ("changes", "doubt"),
+    [
+        ({"sha256": None}, SearchDoubt.CANDIDATES_NOT_USABLE),
+        ({"scans": ("Danger",)}, SearchDoubt.CANDIDATES_NOT_USABLE),
+        ({"state": HubState.UNVERIFIABLE}, SearchDoubt.CANDIDATES_NOT_USABLE),
+        ({"size": None}, SearchDoubt.CANDIDATES_TO_CHOOSE),
+        ({"size": None, "unreadable": ("sizeKB",)}, SearchDoubt.UNREADABLE_ANSWER),
+        ({"state": HubState.GATED}, SearchDoubt.ACCESS_RESTRICTED),
+        ({"state": HubState.HIDDEN}, SearchDoubt.PRIVATE_OR_GONE),
+        ({"state": HubState.ARCHIVED}, SearchDoubt.ARCHIVED_BY_AUTHOR),
+        ({"state": HubState.TAKEN_DOWN}, SearchDoubt.TAKEN_DOWN),
+        ({"state": HubState.HASH_NOT_SHOWN}, SearchDoubt.HASH_NOT_SHOWN),
+    ],
+)
+def test_each_obstacle_is_a_doubt_of_its_own(changes: dict[str, Any], doubt: SearchDoubt) -> None:
+    result = decide(facts("workflow", **changes))
+    assert (result.status, result.doubt) == (SearchStatus.UNCERTAIN, doubt)
+
+
+def test_unreadable_scan_keeps_a_file_from_being_found() -> None:
+    odd = facts(scans=(), unreadable=("pickleScanResult",))
+    assert (decide(odd).doubt, decide(odd).candidates[0].url) == (SearchDoubt.UNREADABLE_ANSWER, None)
+    assert decide(facts(unreadable=("metadata",))).status is SearchStatus.FOUND
+
+
+def test_place_that_only_a_model_names_is_not_shown() -> None:
+    assert decide(facts("model", state=HubState.HIDDEN)).candidates == ()
+    assert len(decide(facts("note", state=HubState.HIDDEN)).candidates) == 1

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from comfywatchman.readiness.states import ModelState, WorkflowStatus
+from comfywatchman.comfyui.install.reachability import Obstacle, ObstacleKind
+from comfywatchman.readiness.states import NO_RESULT_DOUBTS, ModelState, SearchDoubt, WorkflowStatus
 from comfywatchman.readiness.status import (
     NOT_GOVERNED,
     Answer,
@@ -57,6 +58,18 @@ def test_only_vital_failed_checks_change_the_verdict(environment: Environment) -
     assert compose_entry(ready, environment, is_server_running=False) == ready
 
 
+def test_check_of_a_pack_concerns_only_workflows_that_no_start_has_proved() -> None:
+    check = EnvironmentCheck("pack-requirements", "fail", "depth declares scipy.", packs=("depth",))
+    environment = Environment("fail", (check,))
+    assert status_of(WorkflowStatus.READY, environment) == WorkflowStatus.READY
+    user = replace(entry("/w/a.json"), unconfirmed_packs=("depth", "other"))
+    assert compose_verdict(user, (), environment=environment).status == WorkflowStatus.UNCERTAIN
+    other = replace(user, unconfirmed_packs=("other",))
+    assert compose_verdict(other, (), environment=environment).status == WorkflowStatus.READY
+    warned = Environment("warn", (replace(check, status="warn"),))
+    assert compose_verdict(user, (), environment=warned).status == WorkflowStatus.READY
+
+
 def test_running_server_overrules_failed_checks() -> None:
     ready = entry("/w/a.json")
     assert compose_entry(ready, BROKEN, is_server_running=True) == ready
@@ -95,13 +108,25 @@ def test_only_required_inputs_change_the_verdict(status: WorkflowStatus) -> None
     assert status_of(status, NOT_GOVERNED, optional, required) is expected
 
 
+def test_required_input_that_could_not_be_looked_for_is_never_missing() -> None:
+    unknown = replace(picture(required=True), obstacle=Obstacle(ObstacleKind.UNREADABLE, "/input", "Denied"))
+    final = compose_verdict(entry("/w/a.json"), [unknown, replace(unknown, required=False)])
+    assert (final.status, final.uncertain_count) == (WorkflowStatus.UNCERTAIN, 1)
+    for status in WorkflowStatus:
+        expected = WorkflowStatus.UNCERTAIN if status is WorkflowStatus.READY else status
+        assert status_of(status, NOT_GOVERNED, unknown) is expected
+    assert status_of(WorkflowStatus.READY, NOT_GOVERNED, unknown, picture(required=True)) is WorkflowStatus.MISSING
+
+
 def test_missing_input_goes_before_a_broken_environment() -> None:
     final = compose_verdict(entry("/w/a.json"), [picture(required=True)], environment=BROKEN)
     assert (final.status, final.uncertain_count, final.problems) == (WorkflowStatus.MISSING, 0, ())
 
 
 def test_each_uncertain_search_result_counts() -> None:
-    models = (searched("UNCERTAIN"), searched("UNCERTAIN"), searched("NOT_FOUND"))
+    nothing = [replace(searched("UNCERTAIN"), doubt=doubt) for doubt in NO_RESULT_DOUBTS]
+    choice = replace(searched("UNCERTAIN"), doubt=SearchDoubt.CANDIDATES_TO_CHOOSE)
+    models = (choice, searched("UNCERTAIN"), searched("NOT_FOUND"), *nothing)
     host = WorkflowVerdict(WorkflowStatus.MISSING, "json", missing_models=models, uncertain_count=2)
     final = compose_verdict(host, ())
     assert (final.status, final.uncertain_count) == (WorkflowStatus.MISSING, 4)
@@ -130,6 +155,7 @@ def test_ready_needs_every_part_to_be_ready() -> None:
         (b"{", True, "INVALID"),
     ],
 )
+@pytest.mark.slow
 def test_cycle_scan_and_explain_agree(tmp_path: Path, content: bytes, expected: str, *, require_inputs: bool) -> None:
     host = Host(tmp_path, workflows__require_inputs=require_inputs)
     path = host.write("a.json", content)

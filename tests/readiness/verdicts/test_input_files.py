@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import unicodedata
 from pathlib import Path
 from typing import Literal
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.install.reachability import Obstacle, ObstacleKind
 from comfywatchman.comfyui.loaders.upload_inputs import FileKind
 from comfywatchman.comfyui.references.input_files import InputFile, split_annotation
 from comfywatchman.readiness.states import WorkflowStatus
@@ -21,6 +21,7 @@ from comfywatchman.readiness.verdicts.input_files import (
     describe_missing_inputs,
     resolve_input_folders,
 )
+from tests.closed_paths import close_paths
 from tests.hosts import Host, graph
 from tests.model_files import put
 
@@ -153,15 +154,20 @@ def test_root_as_input_folder_holds_every_file(tmp_path: Path) -> None:
 
 
 def test_file_that_cannot_be_checked_is_reported_once(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: str) -> os.stat_result:
-        raise PermissionError(errno.EACCES, "Permission denied", path)
-
     folders = look(base)
-    monkeypatch.setattr("comfywatchman.readiness.verdicts.input_files.os.stat", refuse)
-    assert folders.find_missing([wanted("a.png"), wanted("a.png"), wanted("x.png")]) == ()
-    assert folders.problems == [
-        f"{base}/input/{name} cannot be looked at: Permission denied" for name in ("a.png", "x.png")
+    close_paths(monkeypatch, base / "input/sub/b.png", base / "input/sub/x.png", calls=("stat", "lstat"))
+    found = folders.find_missing([wanted("sub/b.png"), wanted("sub/b.png"), wanted("sub/x.png"), wanted("a.png")])
+    assert [(file.name, file.obstacle) for file in found] == [
+        (name, Obstacle(ObstacleKind.UNREADABLE, f"{base}/input/sub", "Permission denied"))
+        for name in ("sub/b.png", "sub/b.png", "sub/x.png")
     ]
+    assert folders.problems == [f"{base}/input/sub: cannot be listed: Permission denied"]
+
+
+def test_unknown_inputs_are_described_apart() -> None:
+    obstacle = Obstacle(ObstacleKind.NOT_MOUNTED, "/mnt", "it is empty")
+    inputs = [missing("a.png"), replace(missing("b.png"), obstacle=obstacle), missing("c.png")]
+    assert describe_missing_inputs(inputs) == "a picture: a.png, c.png; a picture that may be there: b.png"
 
 
 def test_each_name_is_looked_up_once(base: Path) -> None:
@@ -197,10 +203,11 @@ def test_missing_picture_leaves_the_workflow_ready(tmp_path: Path) -> None:
     report = host.report()
     assert report["summary"]["missing_inputs"] == 1
     text = host.layout.status_markdown.read_text("utf-8")
-    assert "Nothing: every workflow has what it needs." in text
-    assert "- `needs.json` needs a picture: a.png\n" in text
+    assert "Nothing to do: every workflow has what it needs." in text
+    assert "| `a.png` | 1 |\n" in text
 
 
+@pytest.mark.slow
 def test_added_or_removed_picture_is_noticed_from_cache(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.write("needs.json", with_picture("a.png"))
@@ -232,7 +239,7 @@ def test_missing_required_picture_makes_the_workflow_missing(tmp_path: Path) -> 
     assert by_name["needs.json"].status is WorkflowStatus.MISSING
     assert by_name["broken.json"].status is WorkflowStatus.INVALID
     assert by_name["needs.json"].last_resolved_at is None
-    assert "**`a.png`**: Put it into input" in host.layout.status_markdown.read_text("utf-8")
+    assert "- `needs.json`: your file: a.png\n" in host.layout.status_markdown.read_text("utf-8")
     put(host.comfyui / "input/a.png")
     by_name = entries(host)
     assert by_name["needs.json"].status is WorkflowStatus.READY
@@ -246,8 +253,7 @@ def test_missing_picture_is_shown_beside_a_missing_model(tmp_path: Path) -> None
     host.write("both.json", orjson.dumps(both))
     assert entries(host)["both.json"].status is WorkflowStatus.MISSING
     text = host.layout.status_markdown.read_text("utf-8")
-    assert "- Needs a picture: `a.png` is not in the input folder (node 99, `LoadImage`). Put it into input" in text
-    assert "Yours to supply" not in text
+    assert "| `a.png` | 1 |\n" in text
 
 
 def test_upload_mark_in_a_pack_makes_an_input_a_picture(tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def test_model_of_active_nodes_is_not_inactive() -> None:
 
 @pytest.mark.parametrize("state", [state for state in ModelState if state is not ModelState.EXACT])
 def test_only_a_missing_model_has_declared_candidates(state: ModelState) -> None:
-    (model,) = build_missing_models([replace(build_finding(LORA, state), fix="Do it.")], [declared()])
+    (model,) = build_missing_models(
+        [replace(build_finding(LORA, state), fix="Do it.")], [declared()], "models/{}".format
+    )
     assert (model.name, model.status, model.fix, model.node_path) == ("a.safetensors", state, "Do it.", "3")
     assert bool(model.candidates) is (state is ModelState.MISSING)

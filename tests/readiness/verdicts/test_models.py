@@ -58,6 +58,9 @@ class Inventory:
     def exact(self, folder: str, name: str) -> Model | None:
         return next((model for model in self.models if (model.folder, model.name) == (folder, name)), None)
 
+    def by_prefix(self, folder: str, prefix: str) -> Model | None:
+        return next((one for one in self.models if one.folder == folder and one.name.startswith(prefix)), None)
+
     def by_basename(self, name_lower: str) -> Sequence[Model]:
         wanted = unicodedata.normalize("NFC", name_lower)
         names = {model: unicodedata.normalize("NFC", model.name.rpartition("/")[2].lower()) for model in self.models}
@@ -270,6 +273,7 @@ FINDINGS = st.builds(finding, st.sampled_from(ModelState), st.sampled_from(CONFI
 
 
 @given(findings=st.lists(FINDINGS, max_size=6), missing=st.booleans(), uncertain=st.booleans())
+@pytest.mark.slow
 def test_ready_needs_exact_models_and_known_nodes(
     findings: list[ModelFinding], *, missing: bool, uncertain: bool
 ) -> None:
@@ -280,6 +284,7 @@ def test_ready_needs_exact_models_and_known_nodes(
 
 
 @given(st.text(max_size=20), st.lists(st.text(min_size=1, max_size=20), max_size=4))
+@pytest.mark.slow
 def test_only_an_existing_name_is_exact(value: str, there: list[str]) -> None:
     models = [Model("loras", name) for name in there]
     assert (state(value, *models) is ModelState.EXACT) == (value in there)
@@ -382,3 +387,16 @@ def test_missing_needs_a_proof_and_unknown_an_obstacle(state: ModelState) -> Non
         assert finding == ModelFinding(reference("a.pt"), state)
     with pytest.raises(ValueError, match="no other state has one"):
         ModelFinding(reference("a.pt"), state, absence=BrokenLink("/a", "x"), obstacle=CLOSED)
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        ("t_encoder.fp16.pt", ModelState.EXACT),
+        ("t_encoder.pt", ModelState.EXACT),
+        ("t_encoders.pt", ModelState.MISSING),
+    ],
+)
+def test_name_that_begins_as_the_server_wants_is_enough(name: str, state: ModelState) -> None:
+    wanted = replace(reference("t", tries=("t_encoder.safetensors",)), prefix="t_encoder.")
+    assert judge_reference(wanted, Inventory(Model("loras", name))).state is state

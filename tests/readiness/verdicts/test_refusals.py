@@ -111,3 +111,17 @@ def test_something_must_run(facts: WorkflowFacts, rules: ValidationRules, *, is_
     problem = find_reason_not_to_run(facts, rules)
     assert (problem is None) is is_runnable
     assert problem is None or problem.code == "nothing-to-run"
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ("dpm_2m", "dpm_2, dpmpp_2m, a, b"),
+        ("Euler", "euler, a, b"),
+        ("other thing", "a, b, c, euler"),
+    ],
+)
+def test_choices_that_are_spelled_like_the_value_come_first(value: str, named: str) -> None:
+    offered = ("a", "b", "c", "euler", "dpm_fast", "dpmpp_2m", "dpm_2", "ddim", "uni_pc")
+    rejected = reject(RejectionReason.NOT_OFFERED, value=value, offered=offered)
+    assert build_refused_input(rejected, is_live=True).fix.partition("in the node: ")[2].startswith(named)

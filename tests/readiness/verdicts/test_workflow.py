@@ -15,9 +15,9 @@ from comfywatchman.comfyui.validation.rules import ServerChecks, ValidationRules
 from comfywatchman.comfyui.validation.signature import InputSignature, NodeSignature
 from comfywatchman.comfyui.workflow.document import LinkSource
 from comfywatchman.readiness.models.listing import CompleteListing
-from comfywatchman.readiness.status import FileProblem, MissingNode, ProviderPackage
-from comfywatchman.readiness.verdicts.findings import InstalledModel
-from comfywatchman.readiness.verdicts.workflow import INCOMPLETE_READ_CODES, judge_workflow
+from comfywatchman.readiness.status import FileProblem, MissingNode, ProviderPackage, UncheckedChoice
+from comfywatchman.readiness.verdicts.findings import ClassFinding, InstalledModel
+from comfywatchman.readiness.verdicts.workflow import INCOMPLETE_READ_CODES, judge_workflow, limit_repeated_problems
 from comfywatchman.readiness.workflow_facts import ClassUse, WorkflowFacts
 from tests.readiness.verdicts.proofs import list_folders
 from tests.readiness.verdicts.test_missing_models import LORA, declared
@@ -40,17 +40,23 @@ class NoModels:
         del folder, name
         return None
 
+    def by_prefix(self, folder: str, prefix: str) -> InstalledModel | None:
+        del folder, prefix
+        return None
+
     def by_basename(self, name_lower: str) -> Sequence[InstalledModel]:
         del name_lower
         return ()
 
 
-def state_of(name: str, use: ClassUse) -> MissingNode | None:
+def state_of(name: str, use: ClassUse) -> ClassFinding:
     """Judge a class by its name: `unknown1` is unknown, `missing2` is missing with two packages."""
     if name.startswith("Fine"):
-        return None
+        return ClassFinding()
+    if name.startswith("Unconfirmed"):
+        return ClassFinding(unconfirmed_packs=(f"pack-{name}",))
     packages = tuple(ProviderPackage(str(n)) for n in range(int(name[-1])))
-    return MissingNode(name, name[:-1], use.node_paths, packages)
+    return ClassFinding(MissingNode(name, name[:-1], use.node_paths, packages))
 
 
 def facts(*references: Reference, classes: Sequence[str] = (), **more: object) -> WorkflowFacts:
@@ -156,7 +162,7 @@ def test_declared_url_is_a_candidate_of_a_missing_model_only() -> None:
 )
 def test_workflow_without_an_active_node_is_invalid(classes: dict[str, ClassUse], reason: str) -> None:
     judged = judge_workflow(
-        WorkflowFacts(container="json", format="ui-1", classes=classes), NoModels(), lambda *_: None
+        WorkflowFacts(container="json", format="ui-1", classes=classes), NoModels(), lambda *_: ClassFinding()
     )
     assert (judged.status, judged.format) == ("INVALID", "ui-1")
     (problem,) = judged.problems
@@ -241,6 +247,16 @@ def test_missing_class_comes_before_refused_inputs() -> None:
     assert (judged.status, judged.refused_inputs, judged.problems) == ("MISSING", (), ())
 
 
+def test_workflow_that_the_editor_cannot_send_is_not_ready() -> None:
+    problem = FileProblem("editor-cannot-send", "No.", "1")
+    undeclared = PromptNode("1", "FineLoad")
+    save = PromptNode("2", "FineSave", linked=("images",), unfed=())
+    what = facts(classes=["FineSave", "FineLoad"], prompt=(undeclared, save))
+    assert judge_workflow(what, NoModels(), state_of, rules=RULES).status == "READY"
+    what = facts(classes=["FineSave", "FineLoad"], prompt=(undeclared, save), problems=(problem,))
+    assert judge_workflow(what, NoModels(), state_of, rules=RULES).status == "UNCERTAIN"
+
+
 def test_link_to_nowhere_is_decided_by_the_validation_of_a_known_class() -> None:
     problem = FileProblem("link-to-nowhere", "No.", "1")
     links = {"images": LinkSource("9", 0)}
@@ -254,3 +270,24 @@ def test_link_to_nowhere_is_decided_by_the_validation_of_a_known_class() -> None
     save = PromptNode("2", "FineSave", linked=("images",), given=("images",))
     what = facts(classes=["FineSave", "FineLoad"], prompt=(undeclared, save), problems=(problem,))
     assert judge_workflow(what, NoModels(), state_of, rules=RULES).status == "READY"
+
+
+def test_unconfirmed_packs_of_active_classes_are_collected() -> None:
+    uses = {name: ClassUse(node_paths=("1",)) for name in ("Unconfirmed2", "Unconfirmed1", "Fine")}
+    uses["UnconfirmedInactive"] = ClassUse()
+    judged = judge_workflow(WorkflowFacts(container="json", format="ui-1", classes=uses), NoModels(), state_of)
+    assert (judged.status, judged.unconfirmed_packs) == ("READY", ("pack-Unconfirmed1", "pack-Unconfirmed2"))
+
+
+def test_choices_that_were_not_checked_are_named() -> None:
+    unread = InputSignature("mode", "COMBO", width=1, known_choices=())
+    rules = ValidationRules({"Fine": NodeSignature((unread,), is_output=True)}, ServerChecks(new_combos=True))
+    node = PromptNode("1", "Fine", values={"mode": "a"}, given=("mode",))
+    judged = judge_workflow(facts(classes=["Fine"], prompt=(node,)), NoModels(), state_of, rules=rules)
+    assert (judged.status, judged.unchecked_choices) == ("READY", (UncheckedChoice("Fine", "mode"),))
+
+
+def test_one_kind_of_problem_is_repeated_three_times_with_a_count() -> None:
+    problems = [FileProblem("node-unreadable", str(number)) for number in range(10)]
+    limited = limit_repeated_problems([*problems, FileProblem("other", "x")])
+    assert [problem.message for problem in limited] == ["0", "1", "2", "x", "7 more problems of this kind (10 in all)."]

@@ -20,14 +20,19 @@ from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
-from comfywatchman.readiness.workflows import intake
-from comfywatchman.readiness.workflows.discovery import WatchedRoot, is_gone, list_workflows
-from comfywatchman.readiness.workflows.intake import (
+from comfywatchman.readiness.workflows.availability import explain_absence
+from comfywatchman.readiness.workflows.discovery import WatchedRoot, list_workflows
+from comfywatchman.readiness.workflows.intake import compare_files
+from comfywatchman.readiness.workflows.intake_log import (
     Acknowledgement,
-    KnownWorkflow,
-    load_known_workflows,
+    append_entries,
     read_last_entries,
     read_log,
+)
+from comfywatchman.readiness.workflows.known_workflows import (
+    KnownWorkflow,
+    load_known_workflows,
+    save_known_workflows,
 )
 
 AT = "2026-11-20T14:00:{:02d}Z"
@@ -74,17 +79,18 @@ class Host:
         self.cycles += 1
         roots = [WatchedRoot(self.root, "mine")]
         before, _ = load_known_workflows(self.state_file, self.log)
-        comparison = intake.compare_files(
-            list_workflows(roots, suffixes=frozenset({".json"})).files,
+        listing = list_workflows(roots, suffixes=frozenset({".json"}))
+        comparison = compare_files(
+            listing.files,
             before,
             hash_file=hash_file,
-            is_gone=lambda path, device: is_gone(path, roots, device=device),
+            explain_absence=lambda path, device: explain_absence(path, roots, listing, device=device),
             at=AT.format(self.cycles % 60),
             cycle=f"c{self.cycles}",
         )
         if not self.crash(comparison.added):
-            intake.append_entries(self.log, comparison.added)
-            intake.save_known_workflows(self.state_file, self.log, comparison.known)
+            append_entries(self.log, comparison.added)
+            save_known_workflows(self.state_file, self.log, comparison.known)
         return [(entry.kind, os.path.basename(entry.path)) for entry in comparison.added]
 
     def entries(self) -> list[Acknowledgement]:
@@ -144,7 +150,7 @@ def test_renamed_file_keeps_its_history(host: Host) -> None:
     path = host.write("a.json", "1")
     host.cycle()
     known = {key: msgspec.structs.replace(item, last_resolved_at="then") for key, item in host.known().items()}
-    intake.save_known_workflows(host.state_file, host.log, known)
+    save_known_workflows(host.state_file, host.log, known)
     path.rename(host.root / "b.json")
     host.cycle()
     assert [item.last_resolved_at for item in host.known().values()] == ["then"]
@@ -223,7 +229,7 @@ def test_empty_mount_point_removes_nothing(host: Host) -> None:
         path: msgspec.structs.replace(item, signature=(item.signature[0] + 1, *item.signature[1:]))
         for path, item in host.known().items()
     }
-    intake.save_known_workflows(host.state_file, host.log, known)
+    save_known_workflows(host.state_file, host.log, known)
     (host.root / "a.json").unlink()
     assert host.cycle() == []
     assert list(host.known()) == list(known)
@@ -315,6 +321,7 @@ Host(Path(sys.argv[1]), cycles=7).cycle()
 
 
 @pytest.mark.parametrize("failpoint", ["cycle.after_intake", "files.after_append", "files.before_rename"])
+@pytest.mark.slow
 def test_a_kill_between_log_and_state_acknowledges_each_file_once(host: Host, failpoint: str) -> None:
     host.write("a.json", "1")
     host.cycle()
@@ -325,7 +332,7 @@ def test_a_kill_between_log_and_state_acknowledges_each_file_once(host: Host, fa
         env={**os.environ, "COMFYWATCHMAN_FAILPOINTS": f"{failpoint}=kill"},
         cwd=Path(__file__).parents[3],
         check=False,
-        timeout=60,
+        timeout=250,
     )
     assert killed.returncode == -9
     assert len(orjson.loads(host.state_file.read_bytes())["workflows"]) == 1
@@ -341,7 +348,7 @@ def test_the_newest_entries_come_first_however_long_the_log(host: Host) -> None:
         Acknowledgement(at="t", kind="new", path=f"/{number}" + "x" * 200, source="s", sha256="0" * 64, cycle="c")
         for number in range(1500)
     ]
-    intake.append_entries(host.log, entries)
+    append_entries(host.log, entries)
     assert read_last_entries(host.log, 3) == entries[::-1][:3]
     assert read_last_entries(host.log, 700) == entries[::-1][:700]
     assert read_last_entries(host.log, 5000) == entries[::-1]
@@ -401,7 +408,7 @@ def crash_while_recording(host: Host, percent: int) -> None:
         spare = host.folder / "spare.jsonl"
         shutil.copyfile(host.log, spare) if host.log.exists() else spare.write_bytes(b"")
         before = spare.stat().st_size
-        intake.append_entries(spare, added)
+        append_entries(spare, added)
         content = spare.read_bytes()
         host.log.write_bytes(content[: before + (len(content) - before) * percent // 100])
         return True

@@ -7,16 +7,18 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpSession
-from comfywatchman.sources.civitai.client import Civitai, FilesByHash
+from comfywatchman.sources.civitai.client import Civitai
+from comfywatchman.sources.civitai.lookups import DownloadAccess, FilesByHash
 from tests.servers.base import LocalServer, Reply
 from tests.servers.civitai import CivitaiServer, file_json, model_json, sha256_of, version_json
 
+JSON = {"Content-Type": "application/json"}
 TOKEN = "s3cret-t0ken"  # noqa: S105 - looked for in every request
 
 
 @pytest.fixture
 def session() -> Iterator[HttpSession]:
-    with HttpSession(timeout_seconds=10) as opened:
+    with HttpSession(timeout_seconds=60) as opened:
         yield opened
 
 
@@ -60,6 +62,7 @@ def test_search_includes_mature_models_and_sends_no_page_number(session: HttpSes
     assert all("nsfw=true" in asked.path and "page=" not in asked.path for asked in server.asked)
 
 
+@pytest.mark.slow
 def test_search_follows_cursors_to_its_limit_and_reports_a_cut(session: HttpSession, server: CivitaiServer) -> None:
     server.models = [
         model_json(f"Detail {n}", [version_json([file_json(f"detail_{n}.safetensors")])]) for n in range(450)
@@ -95,7 +98,7 @@ def test_model_of_an_earlier_term_is_not_read_again(session: HttpSession, server
     assert responses == []
 
 
-@pytest.mark.parametrize("item", [5, None, [], "text", {"name": "no id"}, {"id": "7"}])
+@pytest.mark.parametrize("item", [5, None, [], "text", {"name": "no id"}, {"id": [7]}])
 def test_malformed_model_in_a_later_term_is_skipped(session: HttpSession, server: CivitaiServer, item: object) -> None:
     model = model_json("Add", [version_json([file_json("add_more.safetensors")])], id=7)
     responses = [[item], [item, model]]
@@ -229,7 +232,7 @@ def test_exact_name_is_returned_despite_a_later_failure(session: HttpSession, se
 def test_overloaded_server_is_retried(server: CivitaiServer) -> None:
     server.brown_outs, server.limited = 1, 1
     server.models = [model_json("Detail", [])]
-    with HttpSession(timeout_seconds=10, attempts=3, first_wait_seconds=0.001) as patient:
+    with HttpSession(timeout_seconds=60, attempts=3, first_wait_seconds=0.001) as patient:
         assert len(client(patient, server).search("detail").models) == 1
 
 
@@ -295,3 +298,54 @@ def test_key_follows_no_redirect_to_another_origin(session: HttpSession, server:
         assert other.asked == []
     assert server.asked[0].headers["authorization"] == f"Bearer {TOKEN}"
     assert TOKEN not in server.asked[0].path
+
+
+@pytest.mark.parametrize("odd", [None, 5, {"id": None, "files": []}, {"id": 5, "files": None}])
+def test_unreadable_entry_keeps_unknown_hashes_unknown(
+    session: HttpSession, server: CivitaiServer, odd: object
+) -> None:
+    file = file_json("known.safetensors")
+    digest = file["hashes"]["SHA256"].lower()
+    page = Reply(json.dumps([odd, version_json([file])]).encode())
+    server.pages["/api/v1/model-versions/by-hash"] = page
+    found = client(session, server).identify([digest, "e" * 64])
+    assert set(found.hits) == {digest}
+    assert found.failure is not None
+    assert client(session, server).identify([digest]).failure is None
+
+
+def test_download_is_checked_with_a_key_at_the_configured_address_only() -> None:
+    with CivitaiServer() as server, HttpSession(timeout_seconds=10) as session:
+        with_key = Civitai(session, server.url, None, "key")
+        assert with_key.check_download("https://elsewhere.example/x") is DownloadAccess.UNKNOWN
+        assert with_key.check_download(f"{server.url}.example/x") is DownloadAccess.UNKNOWN
+        assert Civitai(session, server.url, None).check_download(f"{server.url}/x") is DownloadAccess.UNKNOWN
+        assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "access"),
+    [
+        (307, {"Location": "https://storage.example/x"}, DownloadAccess.GRANTED),
+        (302, {"Location": "/login?reason=download-auth"}, DownloadAccess.DENIED),
+        (302, {"Location": "/"}, DownloadAccess.UNKNOWN),
+        (302, {"Location": "http://storage.example/x"}, DownloadAccess.UNKNOWN),
+        (302, {"Location": "https://user@storage.example/x"}, DownloadAccess.UNKNOWN),
+        (302, {"Location": "https://civitai.com/api/download/models/1"}, DownloadAccess.UNKNOWN),
+        (302, {}, DownloadAccess.UNKNOWN),
+        (200, {}, DownloadAccess.GRANTED),
+        (200, {"Content-Type": "application/octet-stream"}, DownloadAccess.GRANTED),
+        (200, {"Content-Type": "Text/HTML; charset=utf-8"}, DownloadAccess.UNKNOWN),
+        (401, JSON, DownloadAccess.DENIED),
+        (403, JSON, DownloadAccess.DENIED),
+        (404, JSON, DownloadAccess.GONE),
+        (410, JSON, DownloadAccess.GONE),
+        (429, JSON, DownloadAccess.UNKNOWN),
+        (404, {"Content-Type": "text/html"}, DownloadAccess.UNKNOWN),
+    ],
+)
+def test_download_check_reads_the_status(status: int, headers: dict[str, str], access: DownloadAccess) -> None:
+    with LocalServer() as server, HttpSession(timeout_seconds=10) as session:
+        server.pages["/api/download/models/1"] = Reply(b"", status, headers)
+        civitai = Civitai(session, server.url, None, "key")
+        assert civitai.check_download(f"{server.url}/api/download/models/1?fileId=2") is access

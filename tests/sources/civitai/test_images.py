@@ -83,7 +83,7 @@ def test_requested_and_returned_ids_are_logged(caplog: pytest.LogCaptureFixture)
 
 def test_request_has_the_parameters_of_the_real_server(server: CivitaiServer) -> None:
     server.feed.append(image_json(WANTED, nsfw_level="X", meta={"prompt": "a"}))
-    with HttpSession(timeout_seconds=5) as session:
+    with HttpSession(timeout_seconds=60) as session:
         answer = fetch_civitai_image(session, WANTED, base_url=server.url, token="k3y")  # noqa: S106
         assert answer.item is not None
         assert answer.item["meta"]["meta"] == {"prompt": "a"}
@@ -92,18 +92,21 @@ def test_request_has_the_parameters_of_the_real_server(server: CivitaiServer) ->
 
 
 def test_public_feed_is_not_found(server: CivitaiServer) -> None:
-    with HttpSession(timeout_seconds=5) as session:
+    with HttpSession(timeout_seconds=60) as session:
         feed = session.get_json(f"{server.url}/api/v1/images?ids={WANTED}&nsfw=X&withMeta=true")
         assert validate_civitai_image_response(WANTED, feed).status == "NOT_FOUND"
 
 
 def test_failed_request_is_a_failure(server: CivitaiServer) -> None:
-    with HttpSession(timeout_seconds=5) as session:
+    with HttpSession(timeout_seconds=60) as session:
         for reply, code in (
             (Reply(b"", 503), "source-unavailable"),
             (Reply(b"<html>"), "http-body"),
             (Reply(b"[]"), "http-body"),
             (Reply(b'{"items": 1}'), "http-body"),
+            (Reply(b'{"items": [null]}'), "http-body"),
+            (Reply(b'{"items": [{"id": 9173928}, "text"]}'), "http-body"),
+            (Reply(b"null"), "http-body"),
         ):
             server.pages["/api/v1/images"] = reply
             with pytest.raises(Failure) as caught:

@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -23,8 +24,12 @@ from comfywatchman.sources.download.target import DownloadRequest, DownloadResul
 from tests.model_files import with_header
 
 QUICK: Final = RetryPolicy(
-    attempts=4, first_wait_seconds=0.0, longest_wait_seconds=5.0, stall_seconds=0.25, max_bytes=20 << 20
+    attempts=4, first_wait_seconds=0.0, longest_wait_seconds=5.0, stall_seconds=60.0, max_bytes=20 << 20
 )
+"""Retries without waits; no server is too slow for it."""
+
+IMPATIENT: Final = replace(QUICK, attempts=12, stall_seconds=0.5)
+"""For servers that fall silent on purpose; afterwards a slow one has twelve attempts."""
 
 
 def model(size: int = 300_000, *, seed: int = 1) -> bytes:

@@ -38,7 +38,7 @@ def attempt(folder: int, server: LocalServer, *, already: bytes = b"", note: Res
     hosts = frozenset({f"127.0.0.1:{server.port}"})
     request = DownloadRequest("a.bin", f"{server.url}/a", None, None if note else HASH)
     with (
-        ConnectionPool(stall_seconds=2, may_be_private=hosts.__contains__) as connections,
+        ConnectionPool(stall_seconds=60, may_be_private=hosts.__contains__) as connections,
         open_partial(folder, ".a.part") as part,
     ):
         part.append(already)

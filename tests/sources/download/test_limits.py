@@ -75,6 +75,7 @@ def test_disk_filled_by_other_programs_is_noticed(folder: int) -> None:
     assert raised.value.code == "download-no-space"
 
 
+@pytest.mark.slow
 def test_large_file_is_hashed_and_its_progress_reported(tmp_path: Path) -> None:
     content = model(40 * MIB)
     seen: list[tuple[int, int | None]] = []

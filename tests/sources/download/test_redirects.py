@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_downloads_start_at_allowed_hosts_only(url: str, words: str | None) -> N
 @contextmanager
 def followed(url: str, *servers: LocalServer, tokens: dict[str, str] | None = None) -> Iterator[ResolvedDownload]:
     hosts = frozenset(f"127.0.0.1:{server.port}" for server in servers)
-    with ConnectionPool(stall_seconds=2, may_be_private=hosts.__contains__) as connections:
+    with ConnectionPool(stall_seconds=60, may_be_private=hosts.__contains__) as connections:
         found = resolve_redirects(
             url,
             {"Range": "bytes=5-"},
@@ -170,3 +171,55 @@ def test_number_of_redirects_is_limited(redirects: int, is_followed: bool) -> No
         else:
             with pytest.raises(Failure, match="more than 6 times"), followed(f"{server.url}/0", server):
                 pass
+
+
+@pytest.mark.parametrize("anonymous_status", [200, 401, 403])
+def test_refused_token_is_left_out_for_public_files(anonymous_status: int) -> None:
+    def serve(asked: Asked, _handler: BaseHTTPRequestHandler) -> Reply:
+        if "authorization" in asked.headers:
+            return Reply(b"", 401, {"X-Error-Message": "Invalid credentials in Authorization header"})
+        return Reply(b"public", anonymous_status)
+
+    with LocalServer({"/m": serve}) as server:
+        hosts = HostPolicy(local_hosts=frozenset({f"127.0.0.1:{server.port}"}), tokens={server.url: "expired"})
+        with ConnectionPool(stall_seconds=30, may_be_private=lambda _host: True) as pool:
+            for _ in range(2):
+                resolved = resolve_redirects(f"{server.url}/m", {}, connections=pool, hosts=hosts)
+                with resolved.stream:
+                    assert resolved.stream.status == (200 if anonymous_status == 200 else 401)
+        sent = ["authorization" in asked.headers for asked in server.asked]
+    # A token that was refused for a public file is not sent again.
+    assert sent == ([True, False, False] if anonymous_status == 200 else [True, False, True, False])
+
+
+def refuse_token(otherwise: Reply) -> Callable[[Asked, BaseHTTPRequestHandler], Reply]:
+    """Return a page that refuses every token."""
+
+    def serve(asked: Asked, _handler: BaseHTTPRequestHandler) -> Reply:
+        return Reply(b"", 401) if "authorization" in asked.headers else otherwise
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("status", "is_public"), [(206, True), (416, True), (404, False), (429, False), (500, False), (503, False)]
+)
+def test_token_is_given_up_for_a_file_only(status: int, *, is_public: bool) -> None:
+    with LocalServer({"/m": refuse_token(Reply(b"text", status))}) as server:
+        hosts = HostPolicy(local_hosts=frozenset({f"127.0.0.1:{server.port}"}), tokens={server.url: "expired"})
+        with ConnectionPool(stall_seconds=30, may_be_private=lambda _host: True) as pool:
+            resolved = resolve_redirects(f"{server.url}/m", {}, connections=pool, hosts=hosts)
+            with resolved.stream:
+                assert resolved.stream.status == status
+    assert hosts.anonymous == ({server.url} if is_public else set())
+
+
+def test_connection_is_given_back_when_the_anonymous_request_fails() -> None:
+    page = refuse_token(Reply(b"", 302, {"Location": "http://unencrypted.example/m"}))
+    with LocalServer({"/m": page}) as server:
+        hosts = HostPolicy(local_hosts=frozenset({f"127.0.0.1:{server.port}"}), tokens={server.url: "expired"})
+        with ConnectionPool(stall_seconds=30, may_be_private=lambda _host: True) as pool:
+            with pytest.raises(Failure, match="unencrypted"):
+                resolve_redirects(f"{server.url}/m", {}, connections=pool, hosts=hosts)
+            assert not pool._busy
+    assert hosts.anonymous == set()

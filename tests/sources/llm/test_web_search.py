@@ -22,7 +22,7 @@ HITS = (WebHit("https://huggingface.co/a/b", "a/b", "LoRA"), WebHit("https://civ
 
 @pytest.fixture
 def session() -> Iterator[HttpSession]:
-    with HttpSession(timeout_seconds=5) as opened:
+    with HttpSession(timeout_seconds=60) as opened:
         yield opened
 
 

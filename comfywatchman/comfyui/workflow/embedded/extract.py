@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from comfywatchman.comfyui.workflow.budget import ReadingBudget
+
     Reader = Callable[[MediaFile, EmbeddedTexts], None]
 
 SUFFIXES: Final[frozenset[str]] = frozenset(
@@ -61,18 +63,22 @@ class EmbeddedWorkflow:
     prompt: bytes | None
 
 
-def extract_workflow(path: Path) -> EmbeddedWorkflow | None:
+def extract_workflow(path: Path, budget: ReadingBudget | None = None) -> EmbeddedWorkflow | None:
     """Return the workflow in a media file, or None when the file is sound and has none.
 
     The kind is detected by content, never by suffix, and only the parts that can hold metadata are read. A file that
     is damaged behind its workflow still gives it.
 
+    Args:
+        path: The file.
+        budget: What reading it may cost; a new one when None.
+
     Raises:
-        Failure: `file-unreadable`, `file-not-regular`, or `workflow-embedded-invalid` when the file is of an unknown
-            kind, or is damaged or beyond the limits where a workflow could be.
+        Failure: `file-unreadable`, `file-not-regular`, `workflow-too-large`, or `workflow-embedded-invalid` when the
+            file is of an unknown kind, or is damaged or beyond the limits where a workflow could be.
     """
     with open_regular(path) as descriptor:
-        media = MediaFile(descriptor, os.fstat(descriptor).st_size)
+        media = MediaFile(descriptor, os.fstat(descriptor).st_size, budget)
         container, reader = _detect_format(media.peek(0, _HEAD_BYTES))
         if reader is None:
             raise _invalid_media_failure("it is not a media file of a kind that carries workflows")

@@ -10,6 +10,7 @@ from comfywatchman.comfyui.workflow.embedded.png import decompress
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from comfywatchman.comfyui.workflow.budget import ReadingBudget
     from comfywatchman.comfyui.workflow.embedded.media_file import EmbeddedTexts, MediaFile
 
 _HEADER_BYTES: Final = 10
@@ -43,7 +44,7 @@ def read(media: MediaFile, texts: EmbeddedTexts) -> None:
         # In version 2.4, every frame has this flag for itself.
         body = _undo_unsynchronisation(body)
     offset = _read_extended_header_size(body, version) if flags & _TAG_EXTENDED else 0
-    for frame in _iterate_user_texts(body, version, offset):
+    for frame in _iterate_user_texts(body, version, offset, media.budget):
         _offer_frame(frame, texts)
 
 
@@ -54,7 +55,7 @@ def _read_extended_header_size(body: bytes, version: int) -> int:
     return 4 + int.from_bytes(body[:4])
 
 
-def _iterate_user_texts(body: bytes, version: int, offset: int) -> Iterator[bytes]:
+def _iterate_user_texts(body: bytes, version: int, offset: int, budget: ReadingBudget) -> Iterator[bytes]:
     """Yield the content of every `TXXX` frame."""
     for _ in range(_MAX_FRAMES):
         header = body[offset : offset + _HEADER_BYTES]
@@ -67,20 +68,20 @@ def _iterate_user_texts(body: bytes, version: int, offset: int) -> Iterator[byte
         if offset > len(body):
             raise BrokenMediaError(f"an ID3 frame announces {size} bytes, but only {len(body) - start} follow")
         if header[:4] == b"TXXX":
-            yield _undo_frame_flags(body[start:offset], header[9], version)
+            yield _undo_frame_flags(body[start:offset], header[9], version, budget)
     raise BrokenMediaError(f"its ID3 tag has more than {_MAX_FRAMES} frames")
 
 
-def _undo_frame_flags(frame: bytes, flags: int, version: int) -> bytes:
+def _undo_frame_flags(frame: bytes, flags: int, version: int, budget: ReadingBudget) -> bytes:
     """Return the plain content of a frame."""
     if version == _V2_3:
         # Four bytes with the decompressed size precede compressed content.
-        return decompress(frame[4:]) if flags & _V2_3_COMPRESSED else frame
+        return decompress(frame[4:], budget) if flags & _V2_3_COMPRESSED else frame
     if flags & _V2_4_UNSYNCHRONISED:
         frame = _undo_unsynchronisation(frame)
     if flags & _V2_4_HAS_LENGTH:
         frame = frame[4:]
-    return decompress(frame) if flags & _V2_4_COMPRESSED else frame
+    return decompress(frame, budget) if flags & _V2_4_COMPRESSED else frame
 
 
 def _offer_frame(frame: bytes, texts: EmbeddedTexts) -> None:

@@ -62,7 +62,8 @@ def read_svg(media: MediaFile, texts: EmbeddedTexts) -> None:
             metadata_end = len(content)
         start = content.find(_CDATA_START, metadata_start, metadata_end)
         if start < 0:
-            metadata_start = content.find(_METADATA_START, metadata_start + 1)
+            # Behind the end: what is nested in these metadata has been searched with them.
+            metadata_start = content.find(_METADATA_START, metadata_end)
             continue
         end = content.find(_CDATA_END, start)
         if end < 0:

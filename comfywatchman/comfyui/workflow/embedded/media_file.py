@@ -7,12 +7,11 @@ import os
 from typing import Final
 
 from comfywatchman.base.json_limits import has_too_many_values
+from comfywatchman.comfyui.workflow.budget import ReadingBudget
 
 MAX_TEXT_BYTES: Final = 32 << 20
 """The longest workflow text that is read; real ones stay under 5 MB."""
 
-_MAX_READ_BYTES: Final = 160 << 20
-_MAX_READS: Final = 400_000
 _WINDOW_BYTES: Final = 4096
 _PADDING: Final = b"\0 \t\r\n"
 _KEYS: Final = ("workflow", "prompt")
@@ -34,15 +33,15 @@ class MediaFile:
     Args:
         descriptor: Descriptor of a regular file; the caller closes it.
         size: Its length in bytes.
+        budget: What reading it may cost.
     """
 
-    __slots__ = ("_bytes_left", "_descriptor", "_reads_left", "_window", "_window_offset", "size")
+    __slots__ = ("_descriptor", "_window", "_window_offset", "budget", "size")
 
-    def __init__(self, descriptor: int, size: int) -> None:
+    def __init__(self, descriptor: int, size: int, budget: ReadingBudget | None = None) -> None:
         self.size = size
+        self.budget = budget or ReadingBudget()
         self._descriptor = descriptor
-        self._bytes_left = _MAX_READ_BYTES
-        self._reads_left = _MAX_READS
         self._window = b""
         self._window_offset = 0
 
@@ -50,11 +49,9 @@ class MediaFile:
         """Return up to `count` bytes at an offset, fewer at the end of the file.
 
         Raises:
-            BrokenMediaError: The budget is spent.
+            Failure: `workflow-too-large`: the budget is spent.
         """
-        self._reads_left -= 1
-        if self._reads_left < 0:
-            raise BrokenMediaError("it has more parts than any real media file")
+        self.budget.take_part()
         start = offset - self._window_offset
         if start < 0 or start + count > len(self._window):
             self._refill_window(offset, count)
@@ -65,7 +62,8 @@ class MediaFile:
         """Return exactly `count` bytes at an offset.
 
         Raises:
-            BrokenMediaError: The file ends before that, or the budget is spent.
+            BrokenMediaError: The file ends before that.
+            Failure: `workflow-too-large`: the budget is spent.
         """
         if offset + count > self.size:
             raise BrokenMediaError(f"it announces {count} bytes at {offset}, but the file has only {self.size}")
@@ -78,9 +76,7 @@ class MediaFile:
     def _refill_window(self, offset: int, count: int) -> None:
         # Headers of consecutive parts lie close together: one window serves many small reads, which cost no budget.
         if count > _WINDOW_BYTES:
-            self._bytes_left -= count
-            if self._bytes_left < 0:
-                raise BrokenMediaError(f"its metadata has more than {_MAX_READ_BYTES} bytes")
+            self.budget.take_read(count)
         available = max(0, self.size - offset)
         window_bytes = min(max(count, _WINDOW_BYTES), available)
         self._window = os.pread(self._descriptor, window_bytes, offset) if available else b""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from comfywatchman.comfyui.workflow.embedded.media_file import MAX_TEXT_BYTES, BrokenMediaError
 
 if TYPE_CHECKING:
+    from comfywatchman.comfyui.workflow.budget import ReadingBudget
     from comfywatchman.comfyui.workflow.embedded.media_file import EmbeddedTexts, MediaFile
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -48,14 +49,14 @@ def _offer_chunk(media: MediaFile, texts: EmbeddedTexts, kind: bytes, offset: in
     if length > MAX_TEXT_BYTES:
         raise BrokenMediaError(f"its {key} chunk has {length} bytes")
     body = media.read(offset, length)[len(keyword) + 1 :]
-    texts.offer(key, _decode_text(kind, body))
+    texts.offer(key, _decode_text(kind, body, media.budget))
 
 
-def _decode_text(kind: bytes, body: bytes) -> bytes:
+def _decode_text(kind: bytes, body: bytes, budget: ReadingBudget) -> bytes:
     """Return the text of a chunk from the part behind its keyword."""
     if kind == b"zTXt":
         # The first byte names the compression method; there is only one.
-        return decompress(body[1:])
+        return decompress(body[1:], budget)
     if kind != b"iTXt":
         return body
     # Language, translated keyword and text follow the compression flag and method.
@@ -63,13 +64,14 @@ def _decode_text(kind: bytes, body: bytes) -> bytes:
     if len(strings) < _ITXT_STRINGS:
         raise BrokenMediaError("an international text chunk is truncated")
     is_compressed = body[0] != 0
-    return decompress(strings[-1]) if is_compressed else strings[-1]
+    return decompress(strings[-1], budget) if is_compressed else strings[-1]
 
 
-def decompress(compressed: bytes) -> bytes:
+def decompress(compressed: bytes, budget: ReadingBudget) -> bytes:
     """Decompress a zlib stream to at most `MAX_TEXT_BYTES`.
 
     Raises:
+        Failure: `workflow-too-large`: the file has unpacked to too much already.
         BrokenMediaError: It is damaged, truncated, or decompresses to more.
     """
     decompressor = zlib.decompressobj()
@@ -78,6 +80,7 @@ def decompress(compressed: bytes) -> bytes:
         text = decompressor.decompress(compressed, MAX_TEXT_BYTES + 1)
     except zlib.error as error:
         raise BrokenMediaError(f"a compressed text is damaged: {error}") from error
+    budget.take_unpacked(len(text))
     if len(text) > MAX_TEXT_BYTES:
         raise BrokenMediaError(f"a compressed text has more than {MAX_TEXT_BYTES} bytes")
     if not decompressor.eof:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ def answer(path: Path) -> EmbeddedWorkflow | Failure | None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.slow
 def test_file_truncated_at_any_byte_gives_a_result_or_a_failure(tmp_path: Path, name: str) -> None:
     content = SAMPLES[name][1]
     path = tmp_path / "sample"
@@ -39,7 +41,9 @@ def test_file_truncated_at_any_byte_gives_a_result_or_a_failure(tmp_path: Path, 
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(name=st.sampled_from(sorted(SAMPLES)), edits=EDITS, evil=st.tuples(st.integers(0, 1 << 20), EVIL))
 def test_file_with_any_bytes_changed_gives_a_result_or_a_failure(
     tmp_path: Path, name: str, edits: list[tuple[int, bytes]], evil: tuple[int, bytes]
@@ -50,4 +54,6 @@ def test_file_with_any_bytes_changed_gives_a_result_or_a_failure(
         content[start : start + len(replacement)] = replacement
     path = tmp_path / "sample"
     path.write_bytes(content)
+    began = time.process_time()
     assert isinstance(answer(path), EmbeddedWorkflow | Failure | None)
+    assert time.process_time() - began < 30

@@ -4,6 +4,8 @@ import zlib
 
 import pytest
 
+from comfywatchman.base.errors import Failure
+from comfywatchman.comfyui.workflow.budget import ReadingBudget
 from comfywatchman.comfyui.workflow.embedded.media_file import MAX_TEXT_BYTES, BrokenMediaError
 from comfywatchman.comfyui.workflow.embedded.png import decompress, read
 from tests.comfyui.workflow.embedded import builders as b
@@ -34,19 +36,28 @@ def test_reading_ends_when_both_texts_are_known() -> None:
         read_texts(read, truncated, last_counts=True)
 
 
+@pytest.mark.slow
 def test_decompression_stops_at_the_limit() -> None:
-    assert decompress(zlib.compress(bytes(MAX_TEXT_BYTES))) == bytes(MAX_TEXT_BYTES)
+    assert decompress(zlib.compress(bytes(MAX_TEXT_BYTES)), ReadingBudget()) == bytes(MAX_TEXT_BYTES)
     with pytest.raises(BrokenMediaError, match="more than"):
-        decompress(zlib.compress(bytes(MAX_TEXT_BYTES + 1)))
+        decompress(zlib.compress(bytes(MAX_TEXT_BYTES + 1)), ReadingBudget())
 
 
 def test_damaged_stream_is_broken() -> None:
     with pytest.raises(BrokenMediaError, match="damaged"):
-        decompress(b"no zlib stream")
+        decompress(b"no zlib stream", ReadingBudget())
     with pytest.raises(BrokenMediaError, match="truncated"):
-        decompress(zlib.compress(b"text")[:-1])
+        decompress(zlib.compress(b"text")[:-1], ReadingBudget())
 
 
 def test_short_international_chunk_is_broken() -> None:
     with pytest.raises(BrokenMediaError, match="international"):
         read_texts(read, b.png(b.text_chunk("workflow", b"\0\0en\0", b"iTXt")))
+
+
+def test_all_compressed_texts_together_are_limited() -> None:
+    budget = ReadingBudget(unpacked_bytes=100)
+    packed = zlib.compress(bytes(60))
+    decompress(packed, budget)
+    with pytest.raises(Failure, match="unpack to more than"):
+        decompress(packed, budget)

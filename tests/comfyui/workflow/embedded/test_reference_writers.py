@@ -191,6 +191,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @settings(max_examples=150, deadline=None)
 @given(name=st.sampled_from([*WRITERS, *PICTURES]), share=st.floats(0, 1))
+@pytest.mark.slow
 def test_truncated_file_gives_its_workflow_or_none_or_a_failure(
     written: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, name: str, share: float
 ) -> None:

@@ -1,0 +1,1 @@
+"""Commands that set this program up: configuration, service, shell completion."""

@@ -1,0 +1,1 @@
+"""The command `web`: the web page."""

@@ -1,0 +1,1 @@
+"""One request in, one result out: run a workflow on a ComfyUI for a program."""

@@ -1,0 +1,1 @@
+"""Job files: their names and schema, the folders that hold them, workflow templates, and finding new files."""

@@ -1,0 +1,82 @@
+"""Why pending jobs wait: a pause, no worker, no host on which their workflow is ready, or other jobs before them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from comfywatchman.base.text import pluralize
+from comfywatchman.jobs.records import HostRecord, Job, WaitCode, WaitingJob, WaitReason
+
+_HOSTS_SHOWN: Final = 3
+
+PAUSED: Final = WaitReason(
+    WaitCode.PAUSED, "The queue is paused: no host takes another job.", "Resume it: comfywatchman jobs resume"
+)
+NO_WORKER: Final = WaitReason(
+    WaitCode.NO_WORKER, "No agent is running that could take jobs.", "Start one: comfywatchman jobs start"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What decides whether pending jobs can start.
+
+    Attributes:
+        is_paused: Whether a person paused the queue.
+        hosts: All hosts with their workers, and the workflows that are ready on each.
+    """
+
+    is_paused: bool
+    hosts: tuple[HostRecord, ...]
+
+
+def explain_jobs(pending: Collection[Job], fleet: Fleet) -> tuple[WaitingJob, ...]:
+    """Return why each pending job waits, in the given order."""
+    explained = []
+    ahead = 0
+    for job in pending:
+        reason = _find_obstacle(job, fleet)
+        if reason is None:
+            reason = _describe_place(ahead)
+            ahead += 1
+        explained.append(WaitingJob(job=job, reason=reason))
+    return tuple(explained)
+
+
+def explain_job(job: Job, ahead: int, fleet: Fleet) -> WaitReason:
+    """Return why one pending job waits, when a number of others come before it."""
+    return _find_obstacle(job, fleet) or _describe_place(ahead)
+
+
+def _find_obstacle(job: Job, fleet: Fleet) -> WaitReason | None:
+    if fleet.is_paused:
+        return PAUSED
+    awake = [host for host in fleet.hosts if any(worker.is_alive for worker in host.workers)]
+    if not awake:
+        return NO_WORKER
+    reasons: dict[str, str] = {}
+    for host in awake:
+        # A host that has published nothing takes every job.
+        if host.published_at is None or job.workflow_id in host.ready:
+            return None
+        reasons[host.host] = host.reasons.get(job.workflow_id) or "it does not know the workflow"
+    return WaitReason(
+        WaitCode.NO_HOST_READY,
+        f"No host can run {job.workflow_id}: {_describe_hosts(reasons)}.",
+        "Remove the reason on one of them, or cancel the job.",
+    )
+
+
+def _describe_hosts(reasons: Mapping[str, str]) -> str:
+    shown = [f"{host}: {reason.rstrip('.')}" for host, reason in list(reasons.items())[:_HOSTS_SHOWN]]
+    if len(reasons) > _HOSTS_SHOWN:
+        shown.append(f"and {len(reasons) - _HOSTS_SHOWN} more hosts")
+    return "; ".join(shown)
+
+
+def _describe_place(ahead: int) -> WaitReason:
+    if ahead == 0:
+        return WaitReason(WaitCode.QUEUED, "It is next.")
+    return WaitReason(WaitCode.QUEUED, f"{pluralize(ahead, 'job')} before it.")

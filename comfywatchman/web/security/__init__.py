@@ -1,0 +1,1 @@
+"""Who may read and who may change something through the web page."""

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from comfywatchman.app.pages.chart import build_chart
+
+
+def test_chart_needs_two_samples() -> None:
+    assert build_chart([]) is None
+    assert build_chart([("2026-12-01T00:00:00Z", 5)]) is None
+
+
+def test_line_spans_the_box() -> None:
+    chart = build_chart([("a", 0), ("b", 10), ("c", 5)])
+    assert chart is not None
+    assert chart.line == "M0.0 40.0L90.0 1.0L180.0 20.5"
+    assert chart.area == "M0.0 40.0L90.0 1.0L180.0 20.5V40H0Z"
+    assert (chart.top, chart.lowest, chart.highest, chart.last, chart.begin, chart.end) == (10, 0, 10, 5, "a", "c")
+    assert chart.sentence == "between 0 B and 10 B, 5 B at the end"
+
+
+def test_peaks_survive_in_long_curves() -> None:
+    samples = [(str(index), 1) for index in range(1000)]
+    samples[501] = ("501", 100)
+    chart = build_chart(samples)
+    assert chart is not None
+    assert chart.line.count("L") < 180
+    assert " 1.0" in chart.line
+
+
+def test_values_of_zero_are_drawn() -> None:
+    chart = build_chart([("a", 0), ("b", 0)])
+    assert chart is not None
+    assert chart.line == "M0.0 40.0L180.0 40.0"

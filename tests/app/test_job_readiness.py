@@ -1,0 +1,124 @@
+"""Workflows of jobs are judged as `scan` judges them, and published with the reason."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfywatchman.app import job_readiness
+from comfywatchman.app.job_readiness import JobReadiness, describe_models, describe_obstacles
+from comfywatchman.app.session import Session
+from comfywatchman.base.errors import Failure
+from comfywatchman.comfyui.validation.rejection import RejectionReason
+from comfywatchman.jobs.files.workflows import JobWorkflow
+from comfywatchman.readiness.states import WorkflowStatus
+from comfywatchman.readiness.status import RefusedInput
+from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict
+from tests.hosts import CHECKPOINT, Host
+from tests.jobs.execution.sites import LIMIT_SECONDS
+
+URL = "http://127.0.0.1:9"
+
+
+class Board:
+    """Holds what was published."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, dict[str, bool], dict[str, str]]] = []
+        self.is_published = threading.Semaphore(0)
+
+    def publish_readiness(self, host: str, ready: Mapping[str, bool], reasons: Mapping[str, str]) -> None:
+        self.published.append((host, dict(ready), dict(reasons)))
+        self.is_published.release()
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    host = Host(tmp_path)
+    for name, value in host.variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(host.home)
+    return host
+
+
+def build_workflows(host: Host) -> dict[str, JobWorkflow]:
+    paths = {
+        "good": host.write("good.json"),
+        "lacking": host.write("lacking.json", checkpoint="none.safetensors"),
+        "gone": host.workflows / "gone.json",
+    }
+    return {
+        name: JobWorkflow(template_path=str(path), required_inputs=[], description="", inputs={}, defaults={})
+        for name, path in paths.items()
+    }
+
+
+def judge(host: Host, url: str = URL) -> JobReadiness:
+    return JobReadiness(Session(host.home, None), url, "here")
+
+
+def test_each_workflow_is_ready_or_has_a_reason(host: Host) -> None:
+    board = Board()
+    readiness = judge(host)
+    readiness.refresh(board, build_workflows(host))
+    assert readiness.ready == frozenset({"good"})
+    ((name, ready, reasons),) = board.published
+    assert (name, ready) == ("here", {"good": True, "lacking": False, "gone": False})
+    assert "none.safetensors" in reasons["lacking"]
+    assert reasons["gone"] == "Its template could not be read."
+
+
+@pytest.mark.parametrize("url", ["http://gpu-7:8188", "not an address"])
+def test_comfyui_of_another_host_is_not_judged(host: Host, url: str) -> None:
+    board = Board()
+    readiness = judge(host, url)
+    readiness.refresh(board, build_workflows(host))
+    assert (readiness.ready, board.published) == (None, [])
+
+
+def test_host_without_comfyui_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert JobReadiness(Session(tmp_path / "home", None), URL, "here").judge({}) is None
+
+
+def test_judgement_is_repeated_until_it_is_closed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_readiness, "_MIN_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(job_readiness, "_PAUSE_SHARE", 0)
+    board, workflows = Board(), build_workflows(host)
+    failures = iter([True])
+
+    def load() -> Mapping[str, JobWorkflow]:
+        if next(failures, False):
+            raise Failure("jobs-file-invalid", "workflows.yaml is being written.")
+        return workflows
+
+    readiness = judge(host)
+    readiness.start(board, load)
+    for _ in range(2):
+        assert board.is_published.acquire(timeout=LIMIT_SECONDS)
+    readiness.close()
+    assert readiness._thread is not None
+    readiness._thread.join(LIMIT_SECONDS)
+    assert not readiness._thread.is_alive()
+
+
+def test_refused_inputs_and_plain_states_are_reasons() -> None:
+    refused = RefusedInput("steps", "0", "KSampler", "3", RejectionReason.TOO_SMALL, "", "is smaller than 1")
+    verdict = WorkflowVerdict(WorkflowStatus.MISSING, "json", refused_inputs=(refused,))
+    assert describe_obstacles(verdict) == "MISSING: refused inputs: steps is smaller than 1"
+    assert describe_obstacles(WorkflowVerdict(WorkflowStatus.UNCERTAIN, "json")) == "UNCERTAIN"
+
+
+def test_models_of_a_prompt_have_the_hashes_of_the_last_cycle(host: Host) -> None:
+    session = Session(host.home, None)
+    prompt: dict[str, dict[str, Any]] = {"1": {"inputs": {"ckpt_name": CHECKPOINT, "steps": 3}}, "2": {}}
+    assert describe_models(session, prompt) == []
+    host.cycle()
+    (model,) = describe_models(session, prompt)
+    assert (model["name"], model["folder"]) == (CHECKPOINT, "checkpoints")
+    assert model["size_bytes"] > 0

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.cli.hung_disk import call_within, exit_when_hung
+from tests.hosts import CHECKOUT, Host
+
+HUNG = """
+import ctypes, os, pathlib, sys, threading, time
+from comfywatchman.cli.hung_disk import exit_when_hung
+
+mutex, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+
+def announce():
+    asleep = 0
+    while asleep < 5:
+        state = pathlib.Path(f"/proc/self/task/{os.getpid()}/stat").read_text().rpartition(")")[2].split()[0]
+        asleep = asleep + 1 if state == "S" else 0
+        time.sleep(0.02)
+    print("ready", flush=True)
+
+libc.pthread_mutex_lock(mutex)
+with exit_when_hung(lambda: pathlib.Path(sys.argv[1]).write_text("recorded"), grace_seconds=0.1):
+    threading.Thread(target=announce, daemon=True).start()
+    # Like a read from a disk that hangs: no signal makes it return.
+    libc.pthread_mutex_lock(mutex)
+"""
+
+
+def test_call_returns_or_raises_as_the_function_does() -> None:
+    assert call_within(60, lambda: 3, what="It") == 3
+    with pytest.raises(ZeroDivisionError):
+        call_within(60, lambda: 1 / 0, what="It")
+
+
+def test_call_that_hangs_is_a_failure() -> None:
+    hang = threading.Event()
+    with pytest.raises(Failure, match="could not be read within") as caught:
+        call_within(0.05, hang.wait, what="The report")
+    hang.set()
+    assert caught.value.code == "file-unreadable"
+
+
+def test_block_that_ends_leaves_signals_as_they_were() -> None:
+    with exit_when_hung(lambda: None):
+        pass
+    earlier = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(earlier)
+    assert earlier == -1
+
+
+def test_interrupt_of_a_program_that_answers_is_raised() -> None:
+    recorded: list[int] = []
+    with pytest.raises(KeyboardInterrupt), exit_when_hung(lambda: recorded.append(1)):
+        signal.raise_signal(signal.SIGINT)
+    assert recorded == []
+
+
+def test_other_thread_than_the_main_one_is_left_alone() -> None:
+    results = []
+
+    def enter() -> None:
+        with exit_when_hung(lambda: None):
+            results.append(1)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert results == [1]
+
+
+@pytest.mark.slow
+def test_interrupt_ends_a_program_on_a_hung_disk(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    child = subprocess.Popen(
+        [sys.executable, "-c", HUNG, str(trace)],
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=60)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == 130
+    assert trace.read_text() == "recorded"
+    assert "does not answer" in errors
+
+
+@pytest.mark.slow
+def test_status_ends_on_a_hung_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(tmp_path)
+    host.cycle()
+    hang = threading.Event()
+    monkeypatch.setattr("comfywatchman.cli.status.READ_SECONDS", 0.05)
+    monkeypatch.setattr("comfywatchman.cli.status.read_own_report", lambda *_args, **_options: hang.wait())
+    result = host.invoke("status")
+    hang.set()
+    assert isinstance(result.exception, Failure)
+    assert "could not be read within" in result.exception.message
