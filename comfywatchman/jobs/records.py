@@ -41,10 +41,18 @@ class JobStatus(StrEnum):
 
 
 class UpsertOutcome(StrEnum):
-    """What the database did with a job file that was read."""
+    """What the database did with a job file that was read.
+
+    Attributes:
+        INSERTED: The job is new.
+        UPDATED: The job has the new description.
+        UNCHANGED: The job waits or runs, and has this description already.
+        IGNORED: The job runs with another description, or has ended.
+    """
 
     INSERTED = "inserted"
     UPDATED = "updated"
+    UNCHANGED = "unchanged"
     IGNORED = "ignored"
 
 

@@ -254,6 +254,8 @@ class _Scan:
             )
         outcome = self.db.upsert(spec).outcome if self.db is not None else None
         reason = _NO_EFFECT if outcome is UpsertOutcome.IGNORED else ""
+        if outcome is UpsertOutcome.UNCHANGED:
+            outcome = None
         result = ScanResult(file.path, ScanStatus.ACCEPTED, reason, config_name=file.name, outcome=outcome)
         return _KnownFile(file.stamp, result)
 

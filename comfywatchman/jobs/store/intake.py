@@ -57,7 +57,10 @@ def _update(connection: sa.Connection, spec: JobSpec) -> Upserted:
     query = sa.select(*columns).where(jobs.c.config_name == spec.config_name).with_for_update()
     row = connection.execute(query).one()
     known = decode_spec(row.spec)
-    if JobStatus(row.status) in _FIXED_STATUSES or known == spec:
+    status = JobStatus(row.status)
+    if known == spec and not status.is_terminal:
+        return Upserted(job_id=row.id, outcome=UpsertOutcome.UNCHANGED)
+    if status in _FIXED_STATUSES or known == spec:
         return Upserted(job_id=row.id, outcome=UpsertOutcome.IGNORED)
     values = _description(spec)
     # A priority that a person set holds until the file asks for another one than before.

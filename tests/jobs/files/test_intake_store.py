@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,23 @@ def test_restart_changes_nothing(folder: JobFolder, store: JobStore) -> None:
     (result,) = scan(folder, store)
     assert (result.status, result.outcome) == (ScanStatus.ACCEPTED, None)
     assert store.get(NAME) == before
+
+
+def test_file_that_waited_is_the_job_that_is_queued_already(folder: JobFolder, store: JobStore) -> None:
+    path = folder.write()
+    scan(folder, store)
+    memory = IntakeMemory()
+    written = FixedClock(datetime.fromtimestamp(path.stat().st_mtime, UTC))
+    (result,) = scan_once(folder.settings, folder.workflows, store, memory=memory, clock=written)
+    assert result.status is ScanStatus.WAITING
+    (result,) = scan(folder, store, memory)
+    assert (result.status, result.outcome, result.reason) == (ScanStatus.ACCEPTED, None, "")
+
+
+def test_touched_file_of_a_waiting_job_is_unchanged(folder: JobFolder, store: JobStore) -> None:
+    memory = IntakeMemory()
+    path = folder.write()
+    scan(folder, store, memory)
+    os.utime(path, (1, 1))
+    (result,) = scan(folder, store, memory)
+    assert (result.status, result.outcome, result.reason) == (ScanStatus.ACCEPTED, None, "")

@@ -27,7 +27,7 @@ def test_new_job_waits_with_the_values_of_its_file(store: JobStore) -> None:
 def test_same_name_is_one_job(store: JobStore) -> None:
     first = store.upsert(SPEC)
     second = store.upsert(SPEC)
-    assert second.outcome is UpsertOutcome.IGNORED
+    assert second.outcome is UpsertOutcome.UNCHANGED
     assert second.job_id == first.job_id
     assert store.stats().total_jobs == 1
 
@@ -55,6 +55,7 @@ def test_running_job_is_never_queued_again(store: JobStore) -> None:
     assert store.upsert(EDITED).outcome is UpsertOutcome.IGNORED
     job = store.get(SPEC.config_name)
     assert (job.status, job.spec) == (JobStatus.PROCESSING, SPEC)
+    assert store.upsert(SPEC).outcome is UpsertOutcome.UNCHANGED
     assert store.complete(taken, DONE).accepted
 
 
