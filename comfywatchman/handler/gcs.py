@@ -20,12 +20,16 @@ from comfywatchman.handler.result import StoredOutput
 _REQUEST_SECONDS: Final = 60.0
 _UPLOAD_SECONDS: Final = 300.0
 _MAX_SLEEP_SECONDS: Final = 30.0
+_CHUNK_BYTES: Final = 32 << 20
 _HASH_CHARS: Final = 16
 _MAX_SIGNED_SECONDS: Final = 7 * 86_400
 """The longest life of a V4 signature that Google accepts."""
 
 _TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 _NO_ACCESS_STATUSES: Final = frozenset({401, 403, 404})
+_LOST_SESSION_STATUSES: Final = frozenset({308, 400, 404, 410})
+"""Answers to a chunk after which a session cannot go on: nothing was kept, the checksum is wrong, or it has expired."""
+
 _CREATE: Final = "storage.objects.create"
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -44,6 +48,7 @@ class GcsSettings:
         is_public: Whether the bucket is public, so that links need no signature.
         signed_seconds: How long a signed link is valid; 0 for `gs://` addresses.
         upload_seconds: The time that one output may take with its repetitions.
+        chunk_bytes: The size of the parts that large outputs are sent in, a multiple of 256 KiB.
     """
 
     bucket: str
@@ -54,6 +59,7 @@ class GcsSettings:
     is_public: bool = False
     signed_seconds: int = 0
     upload_seconds: float = _UPLOAD_SECONDS
+    chunk_bytes: int = _CHUNK_BYTES
 
     def check(self) -> None:
         """Check the values that Google would refuse.
@@ -133,9 +139,14 @@ class GcsStore:
 
     def _upload(self, blob: Any, path: Path, media_type: str) -> bool:
         """Upload a file; return False when the object existed before."""
+        blob.chunk_size = self._settings.chunk_bytes
+        budget = RetryBudget(self._settings.retries)
+        crc32c = _hash_crc32c(path)
 
         def upload(retry: Any) -> bool:
-            from google.api_core.exceptions import PreconditionFailed
+            from google.api_core.exceptions import GoogleAPICallError, PreconditionFailed
+            from google.auth.exceptions import GoogleAuthError
+            from google.cloud.storage.exceptions import DataCorruption
 
             try:
                 blob.upload_from_filename(
@@ -145,34 +156,51 @@ class GcsStore:
                     if_generation_match=0,
                     timeout=_REQUEST_SECONDS,
                     retry=retry,
+                    # Google refuses other bytes before they become an object.
+                    crc32c_checksum_value=crc32c,
                 )
             except PreconditionFailed:
                 return False
+            except GoogleAPICallError as error:
+                if not is_session_lost(error):
+                    raise
+                raise InterruptedUpload from error
+            except GoogleAuthError:
+                # Some of them are ValueErrors too.
+                raise
+            except (DataCorruption, ValueError) as error:
+                # ValueError: a part of a chunk was kept, from where the library does not go on.
+                raise InterruptedUpload from error
             return True
 
-        return bool(self._request(upload))
+        restart = self._build_retry(budget.limit(lambda error: isinstance(error, InterruptedUpload)))
+        return bool(self._request(restart(upload), budget))
 
     def _compare(self, blob: Any, path: Path) -> None:
         self._request(lambda retry: blob.reload(timeout=_REQUEST_SECONDS, retry=retry))
         if blob.size != path.stat().st_size or blob.crc32c != _hash_crc32c(path):
             raise Failure("gcs-failed", f"Another object has the name {blob.name}.", hint="Use another prefix.")
 
-    def _request(self, send: Callable[[Any], Any]) -> Any:
+    def _build_retry(self, is_repeated: Callable[[Exception], bool]) -> Any:
+        from google.api_core.retry import Retry
+
+        return Retry(
+            predicate=is_repeated,
+            initial=self._settings.retry_sleep_seconds,
+            maximum=_MAX_SLEEP_SECONDS,
+            timeout=self._settings.upload_seconds,
+        )
+
+    def _request(self, send: Callable[[Any], Any], budget: RetryBudget | None = None) -> Any:
         """Send a request that repeats itself; translate its errors."""
         import requests
         from google.api_core.exceptions import GoogleAPIError
-        from google.api_core.retry import Retry
         from google.auth.exceptions import GoogleAuthError
 
         settings = self._settings
-        retry = Retry(
-            predicate=build_retry_predicate(settings.retries),
-            initial=settings.retry_sleep_seconds,
-            maximum=_MAX_SLEEP_SECONDS,
-            timeout=settings.upload_seconds,
-        )
+        budget = budget or RetryBudget(settings.retries)
         try:
-            return send(retry)
+            return send(self._build_retry(budget.limit(is_transient)))
         except GoogleAuthError as error:
             raise self._build_access_failure("the credentials are not accepted") from error
         except (GoogleAPIError, requests.RequestException, ConnectionError) as error:
@@ -220,18 +248,41 @@ def build_object_name(prefix: str, run_name: str, filename: str, sha256: str) ->
     return "/".join(part for part in parts if part)
 
 
-def build_retry_predicate(retries: int) -> Callable[[Exception], bool]:
-    """Return a function that returns whether to repeat a request after an error: so often, and for passing reasons."""
-    remaining = retries
+class InterruptedUpload(ConnectionError):
+    """An upload in chunks that cannot go on, and can begin anew."""
 
-    def is_repeated(error: Exception) -> bool:
-        nonlocal remaining
-        if remaining <= 0 or not _is_transient(error):
-            return False
-        remaining -= 1
+
+class RetryBudget:
+    """How often one upload may still be repeated, whatever fails in it.
+
+    Args:
+        retries: The number of repetitions.
+    """
+
+    def __init__(self, retries: int) -> None:
+        self._remaining = retries
+
+    def limit(self, is_passing: Callable[[Exception], bool]) -> Callable[[Exception], bool]:
+        """Return a function that returns whether to repeat after an error: for passing reasons, and so often."""
+
+        def is_repeated(error: Exception) -> bool:
+            if self._remaining <= 0 or not is_passing(error):
+                return False
+            self._remaining -= 1
+            return True
+
+        return is_repeated
+
+
+def is_session_lost(error: Exception) -> bool:
+    """Return whether an error of Google's library ends the session of an upload, and not the right to upload."""
+    from google.cloud.storage.exceptions import DataCorruption
+
+    if isinstance(error.__context__, DataCorruption):
+        # The library deletes an object with other bytes first, and this account may not.
         return True
-
-    return is_repeated
+    request = getattr(getattr(error, "response", None), "request", None)
+    return getattr(request, "method", None) == "PUT" and find_status(error) in _LOST_SESSION_STATUSES
 
 
 def find_status(error: BaseException) -> int | None:
@@ -242,10 +293,13 @@ def find_status(error: BaseException) -> int | None:
     return int(status) if isinstance(status, int) else None
 
 
-def _is_transient(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
+    """Return whether an error may be gone at the next try."""
     import requests
 
-    is_broken = isinstance(error, (requests.ConnectionError, requests.Timeout, ConnectionError))
+    broken = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, ConnectionError)
+    # An interrupted upload begins anew as a whole; repeating its last request would not help.
+    is_broken = isinstance(error, broken) and not isinstance(error, InterruptedUpload)
     return is_broken or find_status(error) in _TRANSIENT_STATUSES
 
 
