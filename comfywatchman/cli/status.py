@@ -1,7 +1,8 @@
-"""`comfywatchman status`: the last report on a terminal, and whether it is out of date."""
+"""`comfywatchman status`: the last report on a terminal, and whether it is out of date; or a live view of the host."""
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -32,6 +33,7 @@ from comfywatchman.readiness.unfinished import read_killed_cycle
 from comfywatchman.readiness.watch_state import WatchState, WatchTrouble, judge_watch
 
 READ_SECONDS: Final = 10.0
+WATCH_SECONDS: Final = 2.0
 _STATES: Final = ("ready", "missing", "uncertain", "invalid")
 _LISTS: Final = ("models", "packs", "inputs")
 
@@ -44,8 +46,9 @@ _LISTS: Final = ("models", "packs", "inputs")
     type=click.Choice([*_STATES, *_LISTS]),
     help="List the workflows of one state, or the missing models, node packs or files of yours.",
 )
+@click.option("--watch", "is_live", is_flag=True, help="Show verdicts, queue and tasks live, until Ctrl-C.")
 @click.pass_context
-def status(context: click.Context, as_json: bool, show_all: bool, only: str | None) -> None:
+def status(context: click.Context, as_json: bool, show_all: bool, only: str | None, is_live: bool) -> None:
     """Show the last report: which workflows are ready, and what to do first for the others.
 
     Exits with 1 when there is no report, when the last one is about another ComfyUI, when the watch has stopped, when
@@ -55,8 +58,16 @@ def status(context: click.Context, as_json: bool, show_all: bool, only: str | No
     Examples:
       comfywatchman status
       comfywatchman status --only missing
+      comfywatchman status --watch
     """
     session: Session = context.obj
+    if is_live:
+        if as_json or show_all or only is not None:
+            raise click.UsageError("--watch cannot be combined with --json, --all or --only.")
+        if not sys.stdout.isatty():
+            raise click.UsageError("--watch needs a terminal; without --watch, status prints once.")
+        watch_status(session)
+        return
     report, records = call_within(
         READ_SECONDS,
         lambda: _read_state(session),
@@ -81,6 +92,37 @@ def status(context: click.Context, as_json: bool, show_all: bool, only: str | No
     else:
         print_report(session, report, show_all=show_all, watch=watch)
     context.exit(result_code(success=watch.trouble is None))
+
+
+def watch_status(session: Session) -> None:
+    """Show the live view on the terminal until Ctrl-C; the terminal is left as it was.
+
+    Raises:
+        Failure: A `config-…` code, or a `jobs-…` code when the queue cannot be opened.
+    """
+    # Loaded here: the report itself needs neither the database nor the tables of rich.
+    from rich.live import Live
+    from rich.text import Text
+
+    from comfywatchman.app.jobs import JobAgent
+    from comfywatchman.app.pages.live_status import read_live_status
+    from comfywatchman.app.pages.page_host import PageHost
+    from comfywatchman.base.stop import StopEvent
+    from comfywatchman.cli.text.live_status_text import format_live_status
+
+    console = create_console()
+    agent = JobAgent(session)
+    with agent.open_store() as store, StopEvent() as stop_event:
+        stop_event.set_on_signals(signal.SIGINT, signal.SIGTERM)
+        host = PageHost(session, agent, store)
+        # On the alternate screen, which goes away with the view.
+        with Live(console=console, auto_refresh=False, screen=True) as live:
+            while True:
+                now = session.clock.now()
+                lines = format_live_status(read_live_status(host, now), now, width=console.width, height=console.height)
+                live.update(Text.from_ansi("\n".join(lines), no_wrap=True, overflow="crop"), refresh=True)
+                if stop_event.wait(WATCH_SECONDS):
+                    return
 
 
 def _read_state(session: Session) -> tuple[MasterStatus | None, list[CycleRecord]]:

@@ -26,10 +26,11 @@ INTERRUPT_EVERY_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Session:
-    """What a person saw, and how the command ended."""
+    """What a person saw, how the command ended, and all bytes as they came, with their escape sequences."""
 
     text: str
     status: int
+    received: str = ""
 
 
 def run_in_terminal(
@@ -39,6 +40,7 @@ def run_in_terminal(
     folder: Path,
     variables: Mapping[str, str],
     columns: int = 80,
+    repeats_interrupt: bool = True,
 ) -> Session:
     """Run comfywatchman in a terminal.
 
@@ -49,6 +51,8 @@ def run_in_terminal(
         folder: The working folder.
         variables: The whole environment.
         columns: The width of the terminal.
+        repeats_interrupt: Whether a last Ctrl-C is repeated; not for a command that handles the signal itself, which
+            one that arrives while Python ends would kill.
     """
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
@@ -66,8 +70,8 @@ def run_in_terminal(
     ) as process:
         os.close(follower)
         try:
-            text = _converse(leader, list(keys))
-            return Session(click.unstyle(text.replace("\r\n", "\n")), process.wait(DEADLINE_SECONDS))
+            text = _converse(leader, list(keys), repeats_interrupt=repeats_interrupt)
+            return Session(click.unstyle(text.replace("\r\n", "\n")), process.wait(DEADLINE_SECONDS), text)
         except subprocess.TimeoutExpired:
             pytest.fail(f"{command} did not end after:\n{text}")
         finally:
@@ -75,7 +79,7 @@ def run_in_terminal(
             os.close(leader)
 
 
-def _converse(leader: int, keys: list[tuple[str, str]]) -> str:
+def _converse(leader: int, keys: list[tuple[str, str]], *, repeats_interrupt: bool) -> str:
     text = ""
     answered = 0
     interrupted = math.inf
@@ -85,7 +89,7 @@ def _converse(leader: int, keys: list[tuple[str, str]]) -> str:
             expected, key = keys.pop(0)
             answered = text.index(expected, answered) + len(expected)
             os.write(leader, key.encode())
-            if key == INTERRUPT and not keys:
+            if key == INTERRUPT and not keys and repeats_interrupt:
                 interrupted = time.monotonic()
         elif time.monotonic() - interrupted > INTERRUPT_EVERY_SECONDS:
             interrupted = time.monotonic()

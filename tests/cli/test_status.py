@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 
 from comfywatchman.readiness.workflows.discovery import WatchedRoot
+from tests.cli.terminals import INTERRUPT, run_in_terminal
 from tests.hosts import Host
 from tests.nvml.library import build_nvml, write_nvml_state
 
@@ -152,3 +153,35 @@ def test_packs_without_confirmation_are_one_line(host: Host) -> None:
         host.write(name, last="Mine")
     host.cycle()
     assert "Warning: 2 workflows are ready as far as files show: " in run(host).stdout
+
+
+@pytest.mark.slow
+def test_watch_shows_a_live_view_and_leaves_the_terminal_as_it_was(host: Host) -> None:
+    host.write("a.json")
+    host.cycle()
+    session = run_in_terminal(
+        ["--home", str(host.home), "status", "--watch"],
+        [("1 of 1 workflow ready", ""), ("Ctrl-C ends this view.", INTERRUPT)],
+        folder=host.folder,
+        variables=host.environment(),
+        columns=60,
+        repeats_interrupt=False,
+    )
+    assert session.status == 0
+    assert "0 jobs run, 0 wait." in session.text
+    # The alternate screen was left again, and the cursor is visible.
+    assert session.received.rfind("\x1b[?1049l") > session.received.rfind("\x1b[?1049h") >= 0
+    assert session.received.rfind("\x1b[?25h") > session.received.rfind("\x1b[?25l")
+
+
+@pytest.mark.slow
+def test_watch_without_terminal_names_what_it_needs(host: Host) -> None:
+    ended = host.program("status", "--watch")
+    assert ended.returncode == 2
+    assert "--watch needs a terminal; without --watch, status prints once." in ended.stderr.decode()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--json", "--all", "--only=ready"])
+def test_watch_is_for_the_whole_host(host: Host, option: str) -> None:
+    assert run(host, "--watch", option).exit_code == 2
