@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,13 +13,14 @@ import orjson
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path, read_regular
-from comfywatchman.comfyui.server.outputs import download_output, list_output_files
+from comfywatchman.comfyui.server.outputs import download_output, list_cached_nodes, list_output_files
 from comfywatchman.comfyui.server.prompt_client import PromptClient
 from comfywatchman.comfyui.server.prompts import Prompt
 from comfywatchman.versions.references import MadeOutput, RunWorkflow
 
 _REQUEST_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.1
+_ATTEMPTS: Final = 3
 _MAX_WORKFLOW_BYTES: Final = 64 << 20
 
 
@@ -38,21 +39,42 @@ def build_workflow_runner(url: str, *, limit_seconds: float, progress: Callable[
         prompt = read_api_workflow(workflow)
         progress(f"Running {folder.name}")
         with PromptClient(url, timeout_seconds=_REQUEST_SECONDS) as client:
-            # Nodes that the server's cache answers would not be proved. Servers of others may not have the route.
-            with contextlib.suppress(Failure):
-                client.session.post_json(f"{client.url}/free", {"unload_models": True, "free_memory": True})
-            submission = client.submit(prompt, prompt_id=str(uuid.uuid4()))
-            if submission.refusal is not None:
-                raise _failed(folder.name, f"was refused: {submission.refusal}")
-            result = client.wait(submission.prompt_id, limit_seconds=limit_seconds, is_running=_pause)
-            if result.outcome != "success":
-                if result.outcome == "timeout":
-                    client.interrupt(submission.prompt_id)
-                raise _failed(folder.name, f"ended with {result.outcome}: {result.reason}")
-            entry = client.read_entry(submission.prompt_id) or {}
+            entry = _run_uncached(client, prompt, folder.name, limit_seconds)
             return _save_outputs(client, entry, folder)
 
     return run
+
+
+def _run_uncached(client: PromptClient, prompt: Prompt, name: str, limit_seconds: float) -> Mapping[str, object]:
+    """Run a prompt so that no node is answered by the server's cache, for that would prove nothing.
+
+    Returns:
+        Its history entry.
+
+    Raises:
+        Failure: `version-bad-references`, or `http-…`.
+    """
+    for _ in range(_ATTEMPTS):
+        # Servers of others may not have the route. ComfyUI empties its cache between two prompts: when its prompt
+        # thread is late, only after the one that is submitted now, which is then repeated.
+        with contextlib.suppress(Failure):
+            client.session.post_json(f"{client.url}/free", {"unload_models": True, "free_memory": True})
+        submission = client.submit(prompt, prompt_id=str(uuid.uuid4()))
+        if submission.refusal is not None:
+            raise _failed(name, f"was refused: {submission.refusal}")
+        result = client.wait(submission.prompt_id, limit_seconds=limit_seconds, is_running=_pause)
+        if result.outcome != "success":
+            if result.outcome == "timeout":
+                client.interrupt(submission.prompt_id)
+            raise _failed(name, f"ended with {result.outcome}: {result.reason}")
+        entry = client.read_entry(submission.prompt_id) or {}
+        if not list_cached_nodes(entry):
+            return entry
+    raise Failure(
+        "version-bad-references",
+        f"The server answered nodes of {name} from its cache, which proves nothing about this run.",
+        hint="Restart ComfyUI, and try again.",
+    )
 
 
 def _pause() -> bool:

@@ -58,6 +58,7 @@ class FakeComfyUI:
         self._pending: list[tuple[float, str, Any, dict[str, Any], list[str]]] = []
         self._running: tuple[float, str, Any, dict[str, Any], list[str]] | None = None
         self._history: dict[str, Any] = {}
+        self._must_free = False
         self._counter = itertools.count()
         self._interrupt = threading.Event()
         self._sockets: dict[str, socket.socket] = {}
@@ -165,8 +166,10 @@ class FakeComfyUI:
             # What follows would have gone to the closed connection, not to one that the client opens meanwhile.
             sid = f"{sid} (closed)"
         self._event("execution_start", {"prompt_id": prompt_id}, sid)
-        self._event("execution_cached", {"prompt_id": prompt_id, "nodes": []}, sid)
-        messages: list[Any] = [["execution_start", {"prompt_id": prompt_id}]]
+        unchanged = self.stored.list_cached(prompt) if self.faults.cache != "off" else []
+        cached_nodes = {"prompt_id": prompt_id, "nodes": unchanged}
+        self._event("execution_cached", cached_nodes, sid)
+        messages: list[Any] = [["execution_start", {"prompt_id": prompt_id}], ["execution_cached", cached_nodes]]
         outputs: dict[str, Any] = {}
         ending = "execution_success"
         facts: dict[str, Any] = {"prompt_id": prompt_id}
@@ -200,6 +203,9 @@ class FakeComfyUI:
             },
         }
         with self._mutex:
+            if self._must_free:
+                self._must_free = False
+                self.stored.forget()
             self._running = None
             self.ran.append(prompt_id)
             if not self.faults.no_history:
@@ -279,6 +285,7 @@ class FakeComfyUI:
             ("POST", "queue"): self._post_queue,
             ("POST", "history"): self._post_history,
             ("POST", "interrupt"): self._post_interrupt,
+            ("POST", "free"): self._post_free,
         }
         handler = handlers.get((method, parts[0]))
         return (404, "404: Not Found") if handler is None else handler(body)
@@ -287,6 +294,13 @@ class FakeComfyUI:
         device = {"name": self.faults.device, "type": self.faults.device, "index": 0, "vram_total": 8, "vram_free": 4}
         system = {"comfyui_version": "0.33.0", "argv": sys.argv, "ram_total": 16, "ram_free": 8}
         return 200, {"system": system, "devices": [device]}
+
+    def _post_free(self, _body: Any) -> tuple[int, Any]:
+        with self._mutex:
+            self._must_free = self.faults.frees_late
+            if not self._must_free:
+                self.stored.forget()
+        return 200, None
 
     def _get_queue(self, _body: Any) -> tuple[int, Any]:
         with self._mutex:

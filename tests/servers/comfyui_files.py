@@ -43,6 +43,14 @@ class FakeFiles:
         """Keep the output of a node."""
         self._cache[self._sign(prompt, node_id)] = output
 
+    def list_cached(self, prompt: dict[str, Any]) -> list[str]:
+        """Return the nodes that the cache answers."""
+        return [node_id for node_id in prompt if self.find_cached(prompt, node_id) is not None]
+
+    def forget(self) -> None:
+        """Empty the cache."""
+        self._cache.clear()
+
     def _sign(self, prompt: dict[str, Any], node_id: str) -> str:
         """Return a text for a node and everything before it, as the signatures of `comfy_execution.caching`."""
         node = prompt[node_id]

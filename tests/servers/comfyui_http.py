@@ -45,6 +45,7 @@ class Faults:
         device: Type of the device that computes.
         cache: How the outputs of an unchanged node are reported: `off` (it runs again), `empty` as 0.3.75 does, or
             `old` (the names of the earlier files) as the versions before and after do.
+        frees_late: `/free` empties the cache only after the next prompt, as when the prompt thread is held up.
         refuses_uploads: Files are not accepted.
     """
 
@@ -69,6 +70,7 @@ class Faults:
     loses_answers: bool = False
     device: str = "cpu"
     cache: str = "off"
+    frees_late: bool = False
     refuses_uploads: bool = False
 
 

@@ -56,6 +56,16 @@ def list_output_files(entry: Mapping[str, object]) -> tuple[OutputFile, ...]:
     return tuple(files)
 
 
+def list_cached_nodes(entry: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the ids of the nodes that ComfyUI did not run because its cache answered them, from a history entry."""
+    nodes: list[str] = []
+    for message in as_list(as_mapping(entry.get("status")).get("messages")):
+        match message:
+            case ["execution_cached", dict() as facts]:
+                nodes += [node_id for node_id in as_list(facts.get("nodes")) if isinstance(node_id, str)]
+    return tuple(nodes)
+
+
 def download_output(session: HttpSession, url: str, file: OutputFile, target: Path) -> int:
     """Download an output into a new file, flushed to the disk; return its size in bytes.
 

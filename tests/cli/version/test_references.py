@@ -65,6 +65,31 @@ def test_recorded_outputs_are_checked_later(host: Host, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("cache", ["empty", "old"])
+def test_nodes_that_the_cache_answered_run_again(host: Host, tmp_path: Path, cache: str) -> None:
+    with ColouredComfyUI() as server:
+        options = ("first", "--url", server.url)
+        assert host.invoke("version", "record", *options, "--workflow", tmp_path / "flow.json").exit_code == 0
+        server.faults.cache, server.faults.frees_late = cache, True
+        server.colour = (101, 0, 0)
+        changed = host.invoke("version", "check", *options, "--json")
+        (output,) = json.loads(changed.stdout)["outputs"]
+        assert (output["node_id"], output["state"]) == ("2", "different")
+
+
+@pytest.mark.slow
+def test_cache_that_stays_proves_nothing(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ColouredComfyUI() as server:
+        options = ("first", "--url", server.url)
+        assert host.invoke("version", "record", *options, "--workflow", tmp_path / "flow.json").exit_code == 0
+        server.faults.cache = "old"
+        monkeypatch.setattr(server.stored, "forget", lambda: None)
+        refused = host.invoke("version", "check", *options)
+    assert getattr(refused.exception, "code", None) == "version-bad-references"
+    assert "from its cache" in str(refused.exception)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

@@ -7,7 +7,7 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpSession
-from comfywatchman.comfyui.server.outputs import OutputFile, download_output, list_output_files
+from comfywatchman.comfyui.server.outputs import OutputFile, download_output, list_cached_nodes, list_output_files
 from comfywatchman.comfyui.server.prompt_client import PromptClient
 from tests.servers.base import Asked, LocalServer, Page, Reply
 from tests.servers.comfyui import FakeComfyUI
@@ -29,6 +29,12 @@ def test_files_are_listed_by_node_and_output() -> None:
         OutputFile("9", "images", "b.png", "s", "temp"),
     )
     assert list_output_files({}) == ()
+
+
+def test_nodes_that_the_cache_answered_are_listed() -> None:
+    messages = [["execution_start", {}], ["execution_cached", {"nodes": ["1", 2, "3"]}], ["execution_cached"], 5, None]
+    assert list_cached_nodes({"status": {"messages": messages}}) == ("1", "3")
+    assert list_cached_nodes({"status": None}) == ()
 
 
 def test_output_of_a_prompt_is_downloaded(tmp_path: Path) -> None:
