@@ -132,6 +132,8 @@ class JobSpec:
         source_sha256: The hash of its content.
         affinity_key: The models that the job needs; jobs with equal keys are preferred while these are loaded.
             Empty: the workflow stands for its models.
+        readiness_key: The workflow and the models that the job's inputs name; the same hosts can run jobs with equal
+            keys. Empty: the workflow alone.
     """
 
     config_name: str
@@ -150,6 +152,7 @@ class JobSpec:
     source_path: str = ""
     source_sha256: str = ""
     affinity_key: str = ""
+    readiness_key: str = ""
 
 
 def encode_spec(spec: JobSpec) -> str:

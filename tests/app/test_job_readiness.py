@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.validation.rejection import RejectionReason
 from comfywatchman.jobs.files.workflows import JobWorkflow
+from comfywatchman.jobs.records import JobSpec
 from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import RefusedInput
 from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict
 from tests.hosts import CHECKPOINT, Host
 from tests.jobs.execution.sites import LIMIT_SECONDS
+from tests.jobs.jobs import SPEC
 
 URL = "http://127.0.0.1:9"
 
@@ -30,10 +34,14 @@ class Board:
     def __init__(self) -> None:
         self.published: list[tuple[str, dict[str, bool], dict[str, str]]] = []
         self.is_published = threading.Semaphore(0)
+        self.variants: list[JobSpec] = []
 
     def publish_readiness(self, host: str, ready: Mapping[str, bool], reasons: Mapping[str, str]) -> None:
         self.published.append((host, dict(ready), dict(reasons)))
         self.is_published.release()
+
+    def list_variants(self) -> list[JobSpec]:
+        return list(self.variants)
 
 
 @pytest.fixture
@@ -45,10 +53,22 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return host
 
 
+def build_prompt(checkpoint: str) -> bytes:
+    """Return a template in the server's format."""
+    nodes: dict[str, tuple[str, dict[str, Any]]] = {
+        "1": ("CheckpointLoaderSimple", {"ckpt_name": checkpoint}),
+        "2": ("EmptyLatentImage", {"width": 512, "height": 512, "batch_size": 1}),
+        "3": ("VAEDecode", {"samples": ["2", 0], "vae": ["1", 2]}),
+        "4": ("SaveImage", {"images": ["3", 0], "filename_prefix": "cat"}),
+    }
+    prompt = {node: {"class_type": class_type, "inputs": inputs} for node, (class_type, inputs) in nodes.items()}
+    return json.dumps(prompt).encode()
+
+
 def build_workflows(host: Host) -> dict[str, JobWorkflow]:
     paths = {
-        "good": host.write("good.json"),
-        "lacking": host.write("lacking.json", checkpoint="none.safetensors"),
+        "good": host.write("good.json", build_prompt(CHECKPOINT)),
+        "lacking": host.write("lacking.json", build_prompt("none.safetensors")),
         "gone": host.workflows / "gone.json",
     }
     return {
@@ -69,7 +89,46 @@ def test_each_workflow_is_ready_or_has_a_reason(host: Host) -> None:
     ((name, ready, reasons),) = board.published
     assert (name, ready) == ("here", {"good": True, "lacking": False, "gone": False})
     assert "none.safetensors" in reasons["lacking"]
-    assert reasons["gone"] == "Its template could not be read."
+    assert "gone.json cannot be used" in reasons["gone"]
+
+
+def build_job(workflow_id: str, *checkpoints: str) -> JobSpec:
+    """Return a waiting job that names models."""
+    repeats = tuple({"ckpt_name": checkpoint} for checkpoint in checkpoints)
+    key = f"{workflow_id} with {', '.join(checkpoints)}"
+    return replace(SPEC, workflow_id=workflow_id, repeats=repeats, readiness_key=key)
+
+
+def test_models_that_jobs_name_are_judged(host: Host) -> None:
+    board, readiness = Board(), judge(host)
+    board.variants = [
+        build_job("lacking", CHECKPOINT),
+        build_job("good", "other.safetensors"),
+        build_job("good", CHECKPOINT, "other.safetensors"),
+        build_job("unknown", CHECKPOINT),
+    ]
+    readiness.refresh(board, build_workflows(host))
+    assert readiness.ready == frozenset({"good", board.variants[0].readiness_key})
+    ((_, _, reasons),) = board.published
+    assert "other.safetensors" in reasons[board.variants[1].readiness_key]
+    assert "other.safetensors" in reasons[board.variants[2].readiness_key]
+    assert "has no workflow 'unknown'" in reasons[board.variants[3].readiness_key]
+
+
+def test_job_with_other_models_is_judged_at_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_readiness, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(job_readiness, "_LOOK_SHARE", 0)
+    board, readiness, workflows = Board(), judge(host), build_workflows(host)
+    readiness.refresh(board, workflows)
+    assert board.is_published.acquire(timeout=LIMIT_SECONDS)
+    readiness.start(board, lambda: workflows)
+    board.variants = [build_job("lacking", CHECKPOINT)]
+    assert board.is_published.acquire(timeout=LIMIT_SECONDS)
+    readiness.close()
+    assert board.published[1][1][board.variants[0].readiness_key]
+    assert readiness._thread is not None
+    readiness._thread.join(LIMIT_SECONDS)
+    assert len(board.published) == 2
 
 
 @pytest.mark.parametrize("url", ["http://gpu-7:8188", "not an address"])

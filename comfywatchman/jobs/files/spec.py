@@ -13,6 +13,7 @@ from comfywatchman.base.files import printable_path
 from comfywatchman.comfyui.loaders.table import load_builtin_table
 from comfywatchman.jobs.files.affinity import find_affinity_key
 from comfywatchman.jobs.files.expansion import expand_repeats
+from comfywatchman.jobs.files.model_inputs import find_readiness_key
 from comfywatchman.jobs.files.output_path import normalize_output_path
 from comfywatchman.jobs.files.payload import (
     PROMPT_INPUTS,
@@ -101,12 +102,18 @@ def build_job_spec(file: CheckedJobFile, settings: JobSettings) -> JobSpec:
         source_path=os.fspath(file.path),
         source_sha256=file.sha256,
         affinity_key=_find_affinity_key(file, inputs),
+        readiness_key=_find_readiness_key(file, repeats),
     )
 
 
 def _find_affinity_key(file: CheckedJobFile, inputs: Mapping[str, Any]) -> str:
     graph = fill_template(file.graph, {**file.entry["defaults"], **inputs}, file.entry)
     return find_affinity_key(graph, load_builtin_table())
+
+
+def _find_readiness_key(file: CheckedJobFile, repeats: tuple[Mapping[str, Any], ...]) -> str:
+    runs = [{**file.cfg["inputs"], **repeat} for repeat in repeats or ({},)]
+    return find_readiness_key(file.cfg["workflow_id"], runs, file.entry, file.graph, load_builtin_table())
 
 
 def _expand(file: CheckedJobFile, problems: list[JobFileProblem]) -> tuple[Mapping[str, Any], ...]:

@@ -76,6 +76,7 @@ def _description(spec: JobSpec) -> dict[str, Any]:
         "workflow_id": spec.workflow_id,
         "retry_limit": spec.retry_limit,
         "affinity_key": spec.affinity_key or spec.workflow_id,
+        "readiness_key": spec.readiness_key or spec.workflow_id,
         "spec": encode_spec(spec),
         "source_sha256": spec.source_sha256,
     }

@@ -81,10 +81,14 @@ class JobStore:
 
         Args:
             host: The name of the host.
-            ready: Whether each workflow is ready on it.
+            ready: Whether each workflow, or readiness key of waiting jobs, is ready on it.
             reasons: Why not, for those that are not.
         """
         self.database.write(fleet.build_publication(self.database, host, ready, reasons))
+
+    def list_variants(self) -> tuple[records.JobSpec, ...]:
+        """Return one waiting job for each choice of models that waiting jobs name."""
+        return self.database.read(queries.read_variants)
 
     def list_hosts(self) -> tuple[records.HostRecord, ...]:
         """Return all hosts with their workers, and the workflows that are ready on each."""
@@ -107,7 +111,7 @@ class JobStore:
             worker_id: The worker.
             lease_seconds: The time without a heartbeat after which the lease is lost.
             host: The name of its host.
-            ready_workflows: The workflows that the host can run; None: all.
+            ready_workflows: The readiness keys of the jobs that the host can run; None: all.
             loaded_key: The `affinity_key` of the last job, whose models are loaded.
 
         Raises:

@@ -48,8 +48,9 @@ NEXT_JOB: Final = (
 )
 """The next job in the order of the queue."""
 
-NEXT_READY_JOB: Final = NEXT_JOB.where(jobs.c.workflow_id.in_(bindparam("ready", expanding=True)))
-"""The next job whose workflow is among `ready`."""
+# An expression, so that no database reads all jobs of these keys from the index of keys and sorts them.
+NEXT_READY_JOB: Final = NEXT_JOB.where(jobs.c.readiness_key.concat("").in_(bindparam("ready", expanding=True)))
+"""The next job whose readiness key is among `ready`."""
 
 _IS_PREFERRED: Final = (jobs.c.priority == bindparam("priority"), jobs.c.affinity_key == bindparam("key"))
 
@@ -57,7 +58,7 @@ NEXT_LOADED_JOB: Final = NEXT_JOB.where(*_IS_PREFERRED)
 """The next job of a priority whose models are those of `key`."""
 
 NEXT_READY_LOADED_JOB: Final = NEXT_READY_JOB.where(*_IS_PREFERRED)
-"""The same among the workflows in `ready`."""
+"""The same among the readiness keys in `ready`."""
 
 PASS_OVER: Final = (
     jobs.update()

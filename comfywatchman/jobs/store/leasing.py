@@ -37,7 +37,8 @@ class LeaseRequest:
     """What a worker asks for.
 
     Attributes:
-        ready_workflows: The workflows that its host can run; None: all.
+        ready_workflows: The `readiness_key` of every workflow, and of every choice of models that jobs name, that its
+            host can run; None: all.
         loaded_key: The `affinity_key` of the models that its ComfyUI has loaded, if any.
     """
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from comfywatchman.jobs.records import AttemptRecord, AuditRecord, Job, JobStatus, QueueStats
+from comfywatchman.jobs.records import AttemptRecord, AuditRecord, Job, JobSpec, JobStatus, QueueStats, decode_spec
 from comfywatchman.jobs.store.rows import JOB_COLUMNS, JOBS_WITH_WORKERS, read_attempt, read_audit, read_job
 from comfywatchman.jobs.store.tables import DatabaseNow, attempts, audit, is_status, jobs, queue_state
 
@@ -20,6 +21,10 @@ _QUEUE_STATUSES: Final[tuple[JobStatus, ...]] = (
     JobStatus.CANCELLED,
     JobStatus.DONE,
 )
+
+
+MAX_VARIANTS: Final = 1000
+"""How many choices of models a host judges. The statement that leases a job names all that are ready."""
 
 
 class JobOrder(StrEnum):
@@ -175,3 +180,26 @@ def read_stats(connection: sa.Connection) -> QueueStats:
         oldest_pending_seconds=connection.execute(oldest).scalar_one_or_none(),
         is_paused=read_pause(connection),
     )
+
+
+def read_variants(connection: sa.Connection) -> tuple[JobSpec, ...]:
+    """Return the description of one waiting job for each readiness key that is not a workflow."""
+    # One look into the index for each key: a million jobs of ten keys cost ten of them.
+    smallest = sa.select(sa.func.min(jobs.c.readiness_key).label("key")).where(is_status(JobStatus.PENDING))
+    keys = smallest.cte("keys", recursive=True)
+    following = (
+        sa.select(sa.func.min(jobs.c.readiness_key))
+        .where(is_status(JobStatus.PENDING), jobs.c.readiness_key > keys.c.key)
+        .scalar_subquery()
+    )
+    keys = keys.union_all(sa.select(following).where(keys.c.key.is_not(None)))
+    example = (
+        sa.select(jobs.c.spec)
+        .where(is_status(JobStatus.PENDING), jobs.c.readiness_key == keys.c.key)
+        .order_by(jobs.c.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    rows = connection.execute(sa.select(example).where(keys.c.key.is_not(None))).scalars()
+    specs = (decode_spec(text) for text in rows if text is not None)
+    return tuple(islice((spec for spec in specs if spec.readiness_key not in {"", spec.workflow_id}), MAX_VARIANTS))

@@ -14,7 +14,7 @@ from sqlalchemy.sql.expression import FunctionElement
 
 from comfywatchman.jobs.records import JobStatus
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """The version that this code reads and writes. The last migration sets it in `queue_state`."""
 
 _ID: Final = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -73,6 +73,7 @@ jobs: Final = sa.Table(
     sa.Column("lease_seconds", sa.Double),
     sa.Column("cancel_requested", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("affinity_key", sa.Text, nullable=False),
+    sa.Column("readiness_key", sa.Text, nullable=False, server_default=""),
     sa.Column("passes", sa.Integer, nullable=False, server_default="0"),
     sa.Column("first_passed_at", sa.Double),
     sa.Column("spec", sa.Text, nullable=False),
@@ -179,6 +180,7 @@ _add_partial_index("ix_jobs_pending", jobs.c.priority, jobs.c.id, status=JobStat
 _add_partial_index(
     "ix_jobs_pending_affinity", jobs.c.affinity_key, jobs.c.priority, jobs.c.id, status=JobStatus.PENDING
 )
+_add_partial_index("ix_jobs_pending_readiness", jobs.c.readiness_key, jobs.c.id, status=JobStatus.PENDING)
 _add_partial_index("ix_jobs_processing", jobs.c.id, status=JobStatus.PROCESSING)
 # One index for each status. SQLite, which has no statistics, would take an index over the status of all jobs for the
 # pending ones too, and sort them.

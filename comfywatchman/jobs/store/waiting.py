@@ -56,17 +56,24 @@ def _find_obstacle(job: Job, fleet: Fleet) -> WaitReason | None:
     awake = [host for host in fleet.hosts if any(worker.is_alive for worker in host.workers)]
     if not awake:
         return NO_WORKER
+    key = job.spec.readiness_key or job.workflow_id
     reasons: dict[str, str] = {}
     for host in awake:
         # A host that has published nothing takes every job.
-        if host.published_at is None or job.workflow_id in host.ready:
+        if host.published_at is None or key in host.ready:
             return None
-        reasons[host.host] = host.reasons.get(job.workflow_id) or "it does not know the workflow"
+        reasons[host.host] = host.reasons.get(key) or _describe_unjudged(job, host)
     return WaitReason(
         WaitCode.NO_HOST_READY,
-        f"No host can run {job.workflow_id}: {_describe_hosts(reasons)}.",
+        f"No host can run {key}: {_describe_hosts(reasons)}.",
         "Remove the reason on one of them, or cancel the job.",
     )
+
+
+def _describe_unjudged(job: Job, host: HostRecord) -> str:
+    if job.workflow_id in host.ready or job.workflow_id in host.reasons:
+        return "it has not judged these models yet"
+    return "it does not know the workflow"
 
 
 def _describe_hosts(reasons: Mapping[str, str]) -> str:

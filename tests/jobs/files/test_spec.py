@@ -66,6 +66,7 @@ def test_spec_holds_everything_of_the_file(folder: JobFolder) -> None:
         source_path=str(folder.settings.processing / "image" / NAME),
         source_sha256="ab" * 32,
         affinity_key="checkpoints/sd15.safetensors",
+        readiness_key="portrait",
     )
 
 
@@ -154,3 +155,10 @@ def test_default_of_the_workflow_may_name_a_file(folder: JobFolder) -> None:
     write(folder.settings.processing / "image" / "up.png")
     folder.workflows["portrait"]["defaults"]["picture"] = "up.png"
     assert build(folder).input_files[0].input_name == "picture"
+
+
+def test_models_that_a_job_names_are_part_of_its_readiness_key(folder: JobFolder) -> None:
+    assert build(folder).readiness_key == "portrait"
+    spec = build(folder, inputs={"prompt": "a red fox", "ckpt_name": "sdxl.safetensors"})
+    assert spec.readiness_key.startswith("portrait with ")
+    assert spec.readiness_key.endswith("ckpt_name=sdxl.safetensors")

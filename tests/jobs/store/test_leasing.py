@@ -214,6 +214,13 @@ def test_worker_is_given_only_workflows_ready_on_its_host(store: JobStore) -> No
     assert try_lease(store, worker, ready_workflows=frozenset({"sdxl"})) is None
 
 
+def test_worker_is_given_only_jobs_whose_models_are_ready_on_its_host(store: JobStore) -> None:
+    store.upsert(build_spec(1, workflow_id="sdxl", readiness_key="sdxl with 4.ckpt_name=b"))
+    worker = start_worker(store)
+    assert try_lease(store, worker, ready_workflows=frozenset({"sdxl"})) is None
+    assert lease(store, worker, ready_workflows=frozenset({"sdxl with 4.ckpt_name=b"})).job.workflow_id == "sdxl"
+
+
 def test_unknown_worker_leases_nothing(store: JobStore) -> None:
     store.upsert(SPEC)
     with pytest.raises(Failure) as caught:

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.jobs.records import encode_spec
 from comfywatchman.jobs.store.engine import open_engine
 from comfywatchman.jobs.store.job_store import JobStore, open_store
 from comfywatchman.jobs.store.migrate import SCRIPTS, upgrade_database
@@ -21,14 +22,14 @@ SECOND = '''
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
     with op.batch_alter_table("jobs") as batch:
         batch.add_column(sa.Column("note", sa.Text, nullable=False, server_default="-"))
-    op.execute("UPDATE queue_state SET schema_version = 2")
+    op.execute("UPDATE queue_state SET schema_version = 3")
 '''
 
 
@@ -52,7 +53,7 @@ def newer_scripts(tmp_path: Path) -> Path:
     """Return the migrations of a newer version of the program."""
     scripts = tmp_path / "newer"
     copytree(SCRIPTS, scripts)
-    (scripts / "versions" / "0002_note.py").write_text(SECOND)
+    (scripts / "versions" / "0003_note.py").write_text(SECOND)
     return scripts
 
 
@@ -110,7 +111,7 @@ def test_agents_that_start_together_upgrade_once(empty_url: str) -> None:
 
 
 def test_failed_upgrade_changes_nothing(empty_url: str, newer_scripts: Path) -> None:
-    script = newer_scripts / "versions" / "0002_note.py"
+    script = newer_scripts / "versions" / "0003_note.py"
     script.write_text(SECOND + "    raise RuntimeError('broken')\n")
     with open_store(empty_url) as store:
         store.upsert(SPEC)
@@ -124,13 +125,29 @@ def test_failed_upgrade_changes_nothing(empty_url: str, newer_scripts: Path) -> 
 
 def test_backup_that_was_interrupted_is_made_anew(tmp_path: Path, newer_scripts: Path) -> None:
     path = tmp_path / "jobs.db"
-    (tmp_path / "jobs.db.backup-0001.partial").write_bytes(b"half")
+    (tmp_path / "jobs.db.backup-0002.partial").write_bytes(b"half")
     with open_store(f"sqlite:///{path}") as store:
         store.upsert(SPEC)
         backup = upgrade_database(store.database, scripts=newer_scripts)
         assert upgrade_database(store.database, scripts=newer_scripts) is None
-    assert backup == tmp_path / "jobs.db.backup-0001"
-    assert not (tmp_path / "jobs.db.backup-0001.partial").exists()
+    assert backup == tmp_path / "jobs.db.backup-0002"
+    assert not (tmp_path / "jobs.db.backup-0002.partial").exists()
     connection = sqlite3.connect(backup)
     assert connection.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
     connection.close()
+
+
+def test_jobs_of_the_first_version_are_ready_with_their_workflow(empty_url: str, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    copytree(SCRIPTS, first)
+    (first / "versions" / "0002_readiness_key.py").unlink()
+    columns = "config_name, job_type, workflow_id, affinity_key, spec, created_at, updated_at"
+    values = {"name": SPEC.config_name, "spec": encode_spec(SPEC)}
+    row = sa.text(f"INSERT INTO jobs ({columns}) VALUES (:name, 'T2I', 'sdxl', 'x', :spec, 1, 1)")  # noqa: S608
+    with JobStore(JobDatabase(open_engine(empty_url))) as old:
+        upgrade_database(old.database, scripts=first)
+        old.database.write(lambda connection: connection.execute(row, values))
+    with open_store(empty_url) as store:
+        worker = start_worker(store)
+        assert try_lease(store, worker, ready_workflows=frozenset({"flux"})) is None
+        assert lease(store, worker, ready_workflows=frozenset({"sdxl"})).job.config_name == SPEC.config_name

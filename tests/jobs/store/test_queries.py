@@ -109,3 +109,18 @@ def test_runs_of_a_job_are_listed_in_order(store: JobStore) -> None:
     assert first.ended_at >= first.started_at
     assert (second.attempt, second.outcome, second.error_code) == (2, "done", None)
     assert store.attempts(build_name(9)) == ()
+
+
+def test_each_choice_of_models_is_listed_once(store: JobStore) -> None:
+    add_jobs(store, [1, 2], readiness_key="sdxl with b")
+    add_jobs(store, [3], readiness_key="sdxl with a")
+    add_jobs(store, [4, 5], workflow_id="sdxl", readiness_key="sdxl")
+    add_jobs(store, [6], workflow_id="sdxl")
+    assert [spec.readiness_key for spec in store.list_variants()] == ["sdxl with a", "sdxl with b"]
+    lease(store, start_worker(store))
+    lease(store, start_worker(store))
+    assert [spec.readiness_key for spec in store.list_variants()] == ["sdxl with a"]
+
+
+def test_empty_queue_has_no_variants(store: JobStore) -> None:
+    assert store.list_variants() == ()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -64,15 +65,31 @@ def _is_refused(store: JobStore, values: dict[str, object]) -> bool:
 
 def test_every_hot_statement_uses_its_index(store: JobStore) -> None:
     add_jobs(store, range(3))
-    lease(store, start_worker(store))
-    statements = _record_statements(store, lambda: store.lease_next(start_worker(store), lease_seconds=9, host="one"))
+    worker = start_worker(store)
+    statements: list[tuple[str, object]] = []
+    for ready in (None, frozenset({"empty-image"})):
+        statements += _record_statements(
+            store,
+            lambda: lease(store, worker, ready_workflows=ready),  # noqa: B023 - called at once
+        )
     statements += _record_statements(store, store.recover_orphans)
     selects = [(text, values) for text, values in statements if text.startswith("SELECT jobs.")]
-    assert len(selects) == 2
+    assert len(selects) == 3
     plans = [_explain(store, text, values) for text, values in selects]
-    assert "ix_jobs_pending" in plans[0]
-    assert "ix_jobs_processing" in plans[1]
-    assert not any("B-TREE" in plan or "Sort" in plan for plan in plans[:1])
+    assert re.search(r"ix_jobs_pending\b", plans[0])
+    assert re.search(r"ix_jobs_pending\b", plans[1])
+    assert "ix_jobs_processing" in plans[2]
+    assert not any("B-TREE" in plan or "Sort" in plan for plan in plans[:2])
+
+
+def test_variants_are_found_through_their_index(store: JobStore) -> None:
+    add_jobs(store, [1], readiness_key="sdxl with a")
+    ((text, values),) = [
+        pair for pair in _record_statements(store, store.list_variants) if pair[0].startswith("WITH RECURSIVE")
+    ]
+    plan = _explain(store, text, values)
+    assert "ix_jobs_pending_readiness" in plan
+    assert not re.search(r"SCAN jobs\n|Seq Scan on jobs", plan)
 
 
 def test_statuses_are_part_of_the_statements(store: JobStore) -> None:

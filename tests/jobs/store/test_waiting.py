@@ -103,3 +103,14 @@ def test_one_job_is_explained_by_its_obstacle_or_its_place() -> None:
     fleet = Fleet(is_paused=False, hosts=(HOST,))
     assert explain_job(build_job(1), 7, fleet).sentence == "7 jobs before it."
     assert explain_job(build_job(1, "flux"), 7, fleet).code is WaitCode.NO_HOST_READY
+
+
+def test_job_that_names_models_waits_for_a_host_with_them() -> None:
+    key = "sdxl with 4.ckpt_name=b.gguf"
+    job = replace(build_job(1), spec=build_spec(1, workflow_id="sdxl", readiness_key=key))
+    unjudged = explain_job(job, 0, Fleet(is_paused=False, hosts=(HOST,)))
+    assert unjudged.sentence == f"No host can run {key}: one: it has not judged these models yet."
+    lacking = replace(HOST, reasons={key: "b.gguf is missing"})
+    assert "b.gguf is missing" in explain_job(job, 0, Fleet(is_paused=False, hosts=(lacking,))).sentence
+    able = replace(HOST, ready=("sdxl", key))
+    assert explain_job(job, 0, Fleet(is_paused=False, hosts=(able,))).code is WaitCode.QUEUED
