@@ -29,6 +29,7 @@ class JobSettings:
         input_folders: Folders, beside processing, whose files a job may send to ComfyUI.
         allow_file_commands: Whether a job file may name a program to start at its end.
         comfyui_url: The address of the ComfyUI that runs the jobs.
+        previews: The folder of the previews of running jobs; None to keep none.
     """
 
     processing: Path
@@ -55,6 +56,7 @@ class JobSettings:
     keep_outputs_days: float = 0.0
     webhook: str = ""
     command: tuple[str, ...] = ()
+    previews: Path | None = None
 
 
 def build_settings(section: JobsSection, *, home: Path, comfyui_url: str) -> JobSettings:
@@ -101,6 +103,7 @@ def build_settings(section: JobsSection, *, home: Path, comfyui_url: str) -> Job
         keep_outputs_days=section.keep_outputs_days,
         webhook=section.webhook,
         command=section.command,
+        previews=home / "state" / "previews",
     )
 
 

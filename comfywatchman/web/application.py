@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from comfywatchman.app.pages.page_host import PageHost
 from comfywatchman.web.guard_middleware import GuardMiddleware, WebIdentity
 from comfywatchman.web.json_api import build_api
-from comfywatchman.web.output_routes import build_output_route
+from comfywatchman.web.output_routes import build_output_routes
 from comfywatchman.web.page_routes import PageRoutes
 from comfywatchman.web.security.web_secrets import SessionCookies, WebSecrets
 from comfywatchman.web.web_options import WebOptions
@@ -39,7 +39,7 @@ def build_application(
     api = build_api(host)
     routes = [
         Mount("/static", StaticFiles(directory=STATIC)),
-        build_output_route(host),
+        *build_output_routes(host),
         *pages.build_routes(),
         # The API answers what is left. Its own paths begin with /api, so that its description names them as they are.
         Route("/health", api, methods=["GET"]),

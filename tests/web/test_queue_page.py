@@ -203,3 +203,22 @@ def test_unknown_job_is_not_found(site: Site) -> None:
     page = site.guest.get("/queue/none.yaml")
     assert page.status_code == 404
     assert "There is no job none.yaml." in page.text
+
+
+def test_preview_is_shown_while_the_job_runs(site: Site) -> None:
+    worker = start_worker(site.store)
+    (name,) = add_jobs(site.store, [1])
+    running = lease(site.store, worker)
+    assert site.guest.get(f"/previews/{name}").status_code == 404
+    folder = site.host.agent.settings.previews
+    assert folder is not None
+    folder.mkdir(parents=True)
+    (folder / f"{running.job.id}.png").write_bytes(b"picture")
+    address = re.findall(r'src="(/previews/[^"]+)"', site.guest.get("/queue").text)
+    assert address == re.findall(r'src="(/previews/[^"]+)"', site.guest.get(f"/queue/{name}").text)
+    answer = site.guest.get(address[0])
+    assert (answer.content, answer.headers["content-type"]) == (b"picture", "image/png")
+    assert "sandbox" in answer.headers["content-security-policy"]
+    site.store.complete(running, AttemptOutcome(True))
+    assert site.guest.get(address[0]).status_code == 404
+    assert "/previews/" not in site.guest.get("/queue").text

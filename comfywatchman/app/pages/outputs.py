@@ -9,7 +9,8 @@ from typing import Final
 
 from comfywatchman.app.pages.page_host import PageHost
 from comfywatchman.base.errors import Failure
-from comfywatchman.jobs.records import Job
+from comfywatchman.jobs.execution.preview_file import find_preview
+from comfywatchman.jobs.records import Job, JobStatus
 
 
 class OutputKind(StrEnum):
@@ -90,3 +91,16 @@ def find_output(host: PageHost, config_name: str, name: str) -> ServedFile:
         raise Failure("file-unreadable", "The output is not on this host, or it was moved or deleted.")
     kind, media_type = find_type(name)
     return ServedFile(path, media_type, kind is not OutputKind.OTHER)
+
+
+def find_job_preview(host: PageHost, config_name: str) -> ServedFile:
+    """Return the newest preview of a running job, to send.
+
+    Raises:
+        Failure: `jobs-job-unknown`, or `file-unreadable` when there is none.
+    """
+    job = host.store.get(config_name)
+    preview = find_preview(host.agent.settings.previews, job.id) if job.status is JobStatus.PROCESSING else None
+    if preview is None:
+        raise Failure("file-unreadable", f"{config_name} has no preview on this host.")
+    return ServedFile(preview.path, preview.media_type, is_shown=True)

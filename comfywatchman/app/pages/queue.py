@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -11,6 +11,7 @@ from typing import Any, Final
 from comfywatchman.app.job_facts import warn_long_queue
 from comfywatchman.app.pages.outputs import OutputView, list_outputs
 from comfywatchman.app.pages.page_request import PageRequest
+from comfywatchman.jobs.execution.preview_file import find_preview
 from comfywatchman.jobs.records import AttemptRecord, AuditRecord, Job, JobStatus, WaitingJob, WaitReason, WorkerRecord
 from comfywatchman.jobs.store.bulk import FailureGroup, JobFilter
 from comfywatchman.jobs.store.changes import FAILED_STATUSES
@@ -44,6 +45,7 @@ class RunningJob:
         step: The step of that node.
         steps: How many there are; 0 when that is not known.
         prompts_ahead: Prompts of others before it in ComfyUI.
+        preview: The number of its newest preview image, which changes with each; 0 for none on this host.
     """
 
     job: Job
@@ -53,6 +55,7 @@ class RunningJob:
     step: int
     steps: int
     prompts_ahead: int
+    preview: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,9 @@ def view_queue(request: PageRequest) -> QueueView:
     return QueueView(
         tab=tab,
         counts={**figures.by_status, "failed": figures.by_status["failed"] + figures.by_status["quarantined"]},
-        running=tuple(describe_running(job, workers.get(job.id), request.now) for job in running),
+        running=tuple(
+            _add_preview(request, describe_running(job, workers.get(job.id), request.now)) for job in running
+        ),
         waiting=explain_jobs(pending, Fleet(is_paused=figures.is_paused, hosts=hosts)),
         matching=matching,
         failures=failures,
@@ -188,7 +193,7 @@ def view_job(request: PageRequest) -> JobView:
     running = None
     if job.status is JobStatus.PROCESSING:
         workers = {worker.job_id: worker for host in store.list_hosts() for worker in host.workers}
-        running = describe_running(job, workers.get(job.id), request.now)
+        running = _add_preview(request, describe_running(job, workers.get(job.id), request.now))
     return JobView(job, list_outputs(job), store.attempts(name), store.audit(name), store.explain_job(name), running)
 
 
@@ -206,6 +211,11 @@ def describe_running(job: Job, worker: WorkerRecord | None, now: datetime) -> Ru
         steps=int(maximum) if isinstance(maximum, int | float) else 0,
         prompts_ahead=int(progress.get("prompts_ahead") or 0),
     )
+
+
+def _add_preview(request: PageRequest, run: RunningJob) -> RunningJob:
+    preview = find_preview(request.host.agent.settings.previews, run.job.id)
+    return run if preview is None else replace(run, preview=preview.version)
 
 
 def read_tab(text: str) -> QueueTab:

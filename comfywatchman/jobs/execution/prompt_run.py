@@ -164,7 +164,7 @@ class _Run:
         running = [node for node in event.nodes if node.state in {"running", ""}]
         if running:
             node_id, value, maximum = running[-1].node_id, running[-1].value, running[-1].maximum
-        self._progress = RunProgress(True, node_id, value, maximum, 0)
+        self._progress = RunProgress(True, node_id, value, maximum, 0, event.image or self._progress.preview)
 
     def _begin(self) -> None:
         self._moved_at = time.monotonic()

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from comfywatchman.comfyui.server.events import PreviewImage
+
 
 class RunEnd(StrEnum):
     """How the run of a prompt ended.
@@ -69,6 +71,7 @@ class RunProgress:
         value: Steps of that node.
         maximum: All steps of that node.
         prompts_ahead: How many prompts of others run first; None when it is not known.
+        preview: The newest preview image that ComfyUI sent.
     """
 
     is_running: bool = False
@@ -76,6 +79,7 @@ class RunProgress:
     value: float = 0.0
     maximum: float = 0.0
     prompts_ahead: int | None = None
+    preview: PreviewImage | None = None
 
 
 @dataclass(frozen=True, slots=True)

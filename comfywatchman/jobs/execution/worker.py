@@ -22,6 +22,7 @@ from comfywatchman.jobs.execution.heartbeat import WorkerHeartbeat
 from comfywatchman.jobs.execution.hooks import JobHooks
 from comfywatchman.jobs.execution.logger import get_logger, log_job
 from comfywatchman.jobs.execution.outcomes import judge_defect, judge_failure
+from comfywatchman.jobs.execution.preview_file import PreviewWriter
 from comfywatchman.jobs.execution.prompt_run import PromptRunner
 from comfywatchman.jobs.execution.run_states import RunLimits, RunProgress, StopCause
 from comfywatchman.jobs.execution.services import WorkerServices, WorkerStore
@@ -97,6 +98,7 @@ class JobWorker:
         self._runner = PromptRunner(cfg.comfyui_url, RunLimits(run_seconds=cfg.job_timeout_seconds))
         self._gate = GateReader(cfg, store, self._runner.client, self._services)
         self._hooks = JobHooks(cfg)
+        self._previews = PreviewWriter(cfg.previews)
         self._progress: Mapping[str, Any] = {}
         self._lease: Lease | None = None
         self._loaded_key: str | None = None
@@ -176,6 +178,8 @@ class JobWorker:
         """
         self._lease, self._is_cancel_requested, self._is_lease_lost = lease, False, False
         log_job("job started", lease.job, run_count=lease.job.run_count)
+        # A killed worker may have left one of an earlier run.
+        self._previews.delete(lease.job.id)
         if not self._heartbeat.beat():
             # Counted from the lease, which is a sign of life too; the watch ends the job if no heartbeat follows.
             self._log.warning("first heartbeat of a job failed", extra={"job": lease.job.config_name})
@@ -187,6 +191,7 @@ class JobWorker:
             failpoint("jobs.after_complete")
         finally:
             self._lease, self._progress = None, {}
+            self._previews.delete(lease.job.id)
             self._heartbeat.set_busy(is_busy=False)
         self._finish(lease, outcome, completion)
         return completion
@@ -244,7 +249,7 @@ class JobWorker:
             runner=self._runner,
             store=self._store,
             services=self._services,
-            watch=lambda progress: self._watch(progress, meter),
+            watch=lambda progress: self._watch(lease, progress, meter),
             comfyui_version=None if stats is None else stats.version,
             meter=meter,
         )
@@ -253,8 +258,9 @@ class JobWorker:
         self._loaded_key = (lease.job.spec.affinity_key or lease.job.workflow_id) if outcome.success else None
         return outcome
 
-    def _watch(self, progress: RunProgress, meter: GpuMeter) -> StopCause | None:
-        """Pass the progress on to the heartbeat, and return why the job must stop."""
+    def _watch(self, lease: Lease, progress: RunProgress, meter: GpuMeter) -> StopCause | None:
+        """Pass the progress on to the heartbeat and the preview to its file, and return why the job must stop."""
+        self._previews.write(lease.job.id, progress.preview)
         self._progress = {
             "running": progress.is_running,
             "node": progress.node_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from comfywatchman.base.clock import SystemClock
 from comfywatchman.base.errors import Failure
 from comfywatchman.jobs.execution import worker as worker_module
 from comfywatchman.jobs.execution.attempt import JobAttempt
+from comfywatchman.jobs.execution.preview_file import find_preview
 from comfywatchman.jobs.execution.services import WorkerServices
 from comfywatchman.jobs.execution.worker import JobWorker
 from comfywatchman.jobs.records import Actor, Interface, JobStatus, WaitCode, WaitReason
@@ -380,3 +382,17 @@ def test_completion_waits_for_a_database_that_is_away(site: Site, monkeypatch: p
     with site.work() as worker:
         worker.run_once()
     assert site.store.get(spec.config_name).status is JobStatus.DONE
+
+
+def test_preview_of_the_running_job_is_kept_until_its_end(site: Site, tmp_path: Path) -> None:
+    site.add("sleep")
+    folder = tmp_path / "previews"
+    with site.work(previews=folder) as worker, run_aside(worker):
+        prompt_id = site.wait_until_running()
+        metadata = json.dumps({"prompt_id": prompt_id, "node_id": "1", "image_type": "image/jpeg"}).encode()
+        parts = (4).to_bytes(4, "big"), len(metadata).to_bytes(4, "big"), metadata, b"picture"
+        site.server.send_bytes(b"".join(parts))
+        wait_for(lambda: find_preview(folder, 1))
+        assert (folder / "1.jpg").read_bytes() == b"picture"
+        site.interrupt()
+    assert list(folder.iterdir()) == []
