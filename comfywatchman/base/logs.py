@@ -11,11 +11,15 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
+
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import escape_surrogates
 from comfywatchman.base.settings import LogSection
 
 NAME: Final = "comfywatchman"
+FILE_NAME: Final = "structured.log"
+_READ_BYTES: Final = 1 << 20
 
 
 class _FailSafeHandler(RotatingFileHandler):
@@ -52,7 +56,7 @@ def open_log(folder: Path, section: LogSection) -> logging.Logger:
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    file = folder / "structured.log"
+    file = folder / FILE_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_pipe(file)
@@ -74,6 +78,30 @@ def open_log(folder: Path, section: LogSection) -> logging.Logger:
     logger.setLevel(section.level.upper())
     logger.propagate = False
     return logger
+
+
+def read_last_records(file: Path) -> list[dict[str, Any]]:
+    """Return the records at the end of a structured log, the oldest first; lines that are no record are left out.
+
+    Args:
+        file: The log. One that is absent has no records.
+    """
+    try:
+        _refuse_pipe(file)
+        with file.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - _READ_BYTES))
+            lines = stream.read().splitlines()
+    except OSError:
+        return []
+    records = []
+    # The first line may begin in the middle, and the last one may be unfinished.
+    for line in lines:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            record = orjson.loads(line)
+            if isinstance(record, dict):
+                records.append(record)
+    return records
 
 
 def _refuse_pipe(file: Path) -> None:

@@ -14,6 +14,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from comfywatchman.app.pages.recorded_changes import CHANGE_ANSWERED, REQUEST_REFUSED
 from comfywatchman.base.errors import Failure
 from comfywatchman.web.security.request_guard import (
     CHANGING_METHODS,
@@ -101,7 +102,7 @@ class GuardMiddleware:
         facts, refusal = self._check(scope, headers)
         is_change = scope["method"] in CHANGING_METHODS
         if refusal is not None:
-            log.warning("request refused", extra=_describe(scope, facts, status=refusal.status.value, why=refusal.code))
+            log.warning(REQUEST_REFUSED, extra=_describe(scope, facts, status=refusal.status.value, why=refusal.code))
             response = self._build_refusal(scope, refusal, facts)
             await response(scope, receive, _add_headers(send))
             return
@@ -190,7 +191,7 @@ def _describe(scope: Scope, facts: RequestFacts, **more: Any) -> dict[str, Any]:
 def _record_status(send: Send, scope: Scope, facts: RequestFacts) -> Send:
     async def send_recorded(message: Message) -> None:
         if message["type"] == "http.response.start":
-            log.info("change answered", extra=_describe(scope, facts, status=message["status"]))
+            log.info(CHANGE_ANSWERED, extra=_describe(scope, facts, status=message["status"]))
         await send(message)
 
     return send_recorded

@@ -14,7 +14,7 @@ import pytest
 
 from comfywatchman.base.clock import parse_utc
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.logs import NAME, open_log
+from comfywatchman.base.logs import NAME, open_log, read_last_records
 from comfywatchman.base.settings import LogSection
 
 SMALL = LogSection(level="info", max_mb=0.001, backups=2)
@@ -147,3 +147,17 @@ def test_fifo_in_place_of_the_log_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="a pipe") as caught:
         open_log(tmp_path, LARGE)
     assert caught.value.code == "state-unwritable"
+
+
+def test_last_records_are_read_without_half_lines(tmp_path: Path) -> None:
+    assert read_last_records(tmp_path / "structured.log") == []
+    open_log(tmp_path, LARGE).info("once", extra={"path": "/check"})
+    with (tmp_path / "structured.log").open("ab") as file:
+        file.write(b'[1]\n{"message": "unfin')
+    (record,) = read_last_records(tmp_path / "structured.log")
+    assert (record["message"], record["path"]) == ("once", "/check")
+
+
+def test_pipe_in_place_of_the_log_has_no_records(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "structured.log")
+    assert read_last_records(tmp_path / "structured.log") == []

@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 import pytest
 
+from comfywatchman.app.pages import live_status
 from comfywatchman.app.pages.attention import list_needed_actions
 from comfywatchman.app.pages.workflow_rows import build_workflow_id
+from comfywatchman.app.tasks.records import TaskKind, TaskOrder, TaskProgress, TaskSnapshot, TaskState
 from comfywatchman.base.clock import SystemClock, format_utc
 from comfywatchman.base.lock import hold_lock
 from comfywatchman.jobs.store.job_store import JobStore
@@ -303,3 +305,27 @@ def test_settings_page_shows_origins(checked: Site) -> None:
     assert "environment COMFYUI_ROOT" in page
     assert "interval_minutes" not in page
     assert "interval_minutes" in checked.guest.get("/settings").text
+
+
+def test_home_shows_running_tasks_and_the_durations_of_checks(host: Host, store: JobStore) -> None:
+    host.cycle()
+    site = build_site(host.home, store)
+    page = site.guest.get("/").text
+    assert "How long each check took: between " in page
+    assert "In the background" not in page
+    order = TaskOrder(TaskKind.DOWNLOAD, "comfywatchman download x", "2026-12-01T00:00:00Z", "x.safetensors")
+    task = TaskSnapshot("a", order, TaskProgress("1 of 2 files", 50, 100), TaskState.RUNNING, Path("log"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live_status, "list_tasks", lambda _session: (task,))
+        page = site.guest.get("/").text
+    assert 'href="/tasks/a"' in page
+    assert "1 of 2 files, 50 %" in page
+
+
+def test_tasks_page_lists_the_changes_over_the_page(checked: Site) -> None:
+    _ = checked.host.session.log
+    assert checked.client.post("/actions/queue/pause", data={"from": "now"}).status_code == 200
+    assert checked.guest.post("/actions/queue/resume", data={"from": "now"}).status_code == 401
+    page = checked.guest.get("/tasks").text
+    assert "<code>/actions/queue/pause</code>" in page
+    assert "Refused: session" in page

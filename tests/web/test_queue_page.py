@@ -222,3 +222,11 @@ def test_preview_is_shown_while_the_job_runs(site: Site) -> None:
     site.store.complete(running, AttemptOutcome(True))
     assert site.guest.get(address[0]).status_code == 404
     assert "/previews/" not in site.guest.get("/queue").text
+
+
+def test_length_of_the_queue_is_drawn_once_there_were_jobs(site: Site) -> None:
+    assert "Length of the queue" not in site.guest.get("/queue").text
+    add_jobs(site.store, [1, 2, 3])
+    page = site.guest.get("/queue").text
+    assert "Jobs that waited or ran: between 0 and 3, 3 at the end." in page
+    assert "Length of the queue" not in site.guest.get("/queue?status=done").text

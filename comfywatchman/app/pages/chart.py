@@ -1,11 +1,13 @@
-"""Points of charts that the server draws itself, and a chart in one sentence. Pure."""
+"""Charts over time that the server draws itself: the line, and the chart in one sentence. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
+from comfywatchman.base.clock import format_duration
 from comfywatchman.base.text import format_size
 
 WIDTH: Final = 180
@@ -13,9 +15,23 @@ HEIGHT: Final = 40
 _MAX_POINTS: Final = 180
 
 
+class ChartUnit(StrEnum):
+    """What a chart counts."""
+
+    BYTES = "bytes"
+    SECONDS = "seconds"
+    JOBS = "jobs"
+
+    def format_value(self, value: int) -> str:
+        """Return a value with its unit."""
+        if self is ChartUnit.BYTES:
+            return format_size(value)
+        return format_duration(value) if self is ChartUnit.SECONDS else str(value)
+
+
 @dataclass(frozen=True, slots=True)
-class ByteChart:
-    """A chart of bytes over time.
+class LineChart:
+    """A chart of numbers over time.
 
     Attributes:
         line: The line as an SVG path, in a box of 180 by 40.
@@ -25,6 +41,7 @@ class ByteChart:
         last: The last value.
         begin: When it begins, UTC.
         end: When it ends, UTC.
+        unit: What is counted.
     """
 
     line: str
@@ -34,6 +51,12 @@ class ByteChart:
     last: int
     begin: str
     end: str
+    unit: ChartUnit = ChartUnit.BYTES
+
+    @property
+    def scale(self) -> str:
+        """The upper end of the scale with its unit."""
+        return self.unit.format_value(self.top)
 
     @property
     def area(self) -> str:
@@ -43,15 +66,16 @@ class ByteChart:
     @property
     def sentence(self) -> str:
         """The chart in words."""
-        span = f"between {format_size(self.lowest)} and {format_size(self.highest)}"
-        return f"{span}, {format_size(self.last)} at the end"
+        span = f"between {self.unit.format_value(self.lowest)} and {self.unit.format_value(self.highest)}"
+        return f"{span}, {self.unit.format_value(self.last)} at the end"
 
 
-def build_chart(samples: Sequence[tuple[str, int]]) -> ByteChart | None:
+def build_chart(samples: Sequence[tuple[str, int]], unit: ChartUnit = ChartUnit.BYTES) -> LineChart | None:
     """Return the chart of samples with their times, oldest first; None for fewer than two.
 
     Args:
-        samples: Times (UTC) and bytes, in equal distances.
+        samples: Times (UTC) and values, in equal distances.
+        unit: What is counted.
     """
     if len(samples) < 2:  # noqa: PLR2004 - a line has two ends
         return None
@@ -64,7 +88,7 @@ def build_chart(samples: Sequence[tuple[str, int]]) -> ByteChart | None:
     for index, value in enumerate(peaks):
         x = WIDTH * index / max(len(peaks) - 1, 1)
         points.append(f"{x:.1f} {HEIGHT - (HEIGHT - 1) * value / top:.1f}")
-    return ByteChart(
+    return LineChart(
         line="M" + "L".join(points),
         top=top,
         lowest=min(values),
@@ -72,4 +96,5 @@ def build_chart(samples: Sequence[tuple[str, int]]) -> ByteChart | None:
         last=values[-1],
         begin=samples[0][0],
         end=samples[-1][0],
+        unit=unit,
     )

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
 from comfywatchman.app.job_facts import warn_long_queue
+from comfywatchman.app.pages.chart import ChartUnit, LineChart, build_chart
 from comfywatchman.app.pages.outputs import OutputView, list_outputs
 from comfywatchman.app.pages.page_request import PageRequest
+from comfywatchman.base.clock import format_utc
 from comfywatchman.jobs.execution.preview_file import find_preview
 from comfywatchman.jobs.records import AttemptRecord, AuditRecord, Job, JobStatus, WaitingJob, WaitReason, WorkerRecord
 from comfywatchman.jobs.store.bulk import FailureGroup, JobFilter
 from comfywatchman.jobs.store.changes import FAILED_STATUSES
+from comfywatchman.jobs.store.queue_times import count_open_jobs
 from comfywatchman.jobs.store.waiting import Fleet, explain_jobs
 
 PAGE_LENGTH: Final = 50
 JOBS_PER_CAUSE: Final = 10
 MAX_CAUSES: Final = 20
 _MAX_DIGITS: Final = 15
+_CHART_HOURS: Final = 24
+_CHART_POINTS: Final = 97
+_MIN_CHART_SECONDS: Final = 300.0
 
 
 class QueueTab(StrEnum):
@@ -90,6 +96,7 @@ class QueueView:
         newest: The id of the newest job that the page shows.
         newer: How many jobs came since.
         last_id: The last job of the page, for the next one; 0 without a next one.
+        lengths: How many jobs waited or ran over the last day; None when that is too short a time, or on other parts.
     """
 
     tab: QueueTab
@@ -105,6 +112,7 @@ class QueueView:
     newest: int
     newer: int
     last_id: int
+    lengths: LineChart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +177,21 @@ def view_queue(request: PageRequest) -> QueueView:
         newest=seen,
         newer=store.count_newer(seen) if newest > seen else 0,
         last_id=shown[-1].id if len(shown) == PAGE_LENGTH else 0,
+        lengths=build_length_chart(request) if is_now and not request.query.get("text") else None,
     )
+
+
+def build_length_chart(request: PageRequest) -> LineChart | None:
+    """Return how many jobs waited or ran over the last day; None where less than a few minutes are known."""
+    times = request.host.store.read_queue_times(request.now - timedelta(hours=_CHART_HOURS))
+    now = request.now.timestamp()
+    if (not times.created and not times.ended) or now - times.since < _MIN_CHART_SECONDS:
+        return None
+    counts = request.host.read_stats().by_status
+    open_now = counts[JobStatus.PENDING.value] + counts[JobStatus.PROCESSING.value]
+    lengths = count_open_jobs(times, open_now=open_now, now=now, points=_CHART_POINTS)
+    samples = [(format_utc(datetime.fromtimestamp(at, UTC)), length) for at, length in lengths]
+    return build_chart(samples, ChartUnit.JOBS)
 
 
 def list_failures(request: PageRequest, text: str) -> tuple[CauseView, ...]:

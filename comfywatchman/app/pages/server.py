@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from comfywatchman.app.pages.chart import ByteChart, build_chart
+from comfywatchman.app.pages.chart import LineChart, build_chart
 from comfywatchman.app.pages.forms import read_field
 from comfywatchman.app.pages.page_request import ActionRequest, ActionResult, PageRequest
 from comfywatchman.app.session import Session
@@ -59,8 +59,8 @@ class ServerView:
     status: SupervisorStatus | None
     switch: SwitchStatus | None
     environments: tuple[str, ...]
-    memory: ByteChart | None
-    gpu_memory: ByteChart | None
+    memory: LineChart | None
+    gpu_memory: LineChart | None
     incidents: tuple[Incident, ...]
     incident_count: int
     lines: tuple[str, ...]
@@ -73,8 +73,8 @@ class IncidentView:
     """One incident: its facts, its memory before the end, its log, and the command that shows it."""
 
     incident: Incident
-    memory: ByteChart | None
-    gpu_memory: ByteChart | None
+    memory: LineChart | None
+    gpu_memory: LineChart | None
     lines: tuple[str, ...]
     command: str
 

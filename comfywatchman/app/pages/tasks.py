@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfywatchman.app.pages.page_request import ActionRequest, ActionResult, PageRequest
+from comfywatchman.app.pages.recorded_changes import RecordedChange, read_changes
 from comfywatchman.app.tasks.records import TaskKind
 from comfywatchman.app.tasks.start import list_tasks, read_task, read_task_log, start_task, stop_task
 from comfywatchman.base.errors import Failure
@@ -24,16 +25,20 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True)
 class TasksView:
-    """The list of background tasks, the newest first."""
+    """The background tasks and the changes over the page, the newest first, and the command that shows the changes."""
 
     tasks: tuple[TaskSnapshot, ...]
     running: int
+    changes: tuple[RecordedChange, ...] = ()
+    changes_command: str = ""
 
 
 def view_tasks(request: PageRequest) -> TasksView:
     """Return the list of background tasks."""
     tasks = list_tasks(request.host.session)
-    return TasksView(tasks, sum(task.is_running for task in tasks))
+    session = request.host.session
+    command = session.format_command("web", "--changes")
+    return TasksView(tasks, sum(task.is_running for task in tasks), read_changes(session), command)
 
 
 def stop_background_task(request: ActionRequest) -> ActionResult:

@@ -10,6 +10,7 @@ import click
 from comfywatchman.app.jobs import JobAgent
 from comfywatchman.base.files import printable_path
 from comfywatchman.base.stop import StopEvent
+from comfywatchman.cli.render import print_table
 from comfywatchman.cli.web.page_server import choose_address, find_secrets, require_packages, serve_page
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ _CHECK_SECONDS = 2.0
 @click.option("--base-path", help="Path below which a reverse proxy serves the page, such as /comfywatchman.")
 @click.option("--code", "only_code", is_flag=True, help="Print a new one-time code for signing in, and exit.")
 @click.option("--create-token", is_flag=True, help="Create the token for programs and other machines, and exit.")
+@click.option(
+    "--changes", "only_changes", is_flag=True, help="List the last changes over the page and its API, and exit."
+)
 @click.pass_context
 def web(
     context: click.Context,
@@ -32,6 +36,7 @@ def web(
     base_path: str | None,
     only_code: bool,
     create_token: bool,
+    only_changes: bool,
 ) -> None:
     """Serve the web page: what is ready, what the queue does, and what needs you.
 
@@ -42,6 +47,9 @@ def web(
       comfywatchman web
       comfywatchman web --code          a code for another browser
     """
+    if only_changes:
+        print_changes(context.obj)
+        return
     require_packages()
     from comfywatchman.web.security.web_secrets import CODE_MINUTES
 
@@ -67,3 +75,15 @@ def web(
             click.echo(f"Code for signing in: {code} (can be used once, within {CODE_MINUTES} min)")
             while not stop_event.wait(_CHECK_SECONDS):
                 page.require_running()
+
+
+def print_changes(session: Session) -> None:
+    """Print the last changes over the page and its API, the newest first."""
+    from comfywatchman.app.pages.recorded_changes import read_changes
+
+    changes = read_changes(session)
+    if not changes:
+        click.echo("Nothing was changed over the page yet.")
+        return
+    rows = [(change.at, change.action, change.result, change.client, change.signed_in_by) for change in changes]
+    print_table(("When", "What", "Result", "From", "Signed in by"), rows)

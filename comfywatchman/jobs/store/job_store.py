@@ -16,6 +16,7 @@ from comfywatchman.jobs.store.leasing import AffinityLimits, LeaseRequest
 from comfywatchman.jobs.store.migrate import upgrade_database
 from comfywatchman.jobs.store.pruning import build_prune, prune_workers
 from comfywatchman.jobs.store.queries import JobOrder
+from comfywatchman.jobs.store.queue_times import QueueTimes, read_queue_times
 from comfywatchman.jobs.store.session import JobDatabase
 from comfywatchman.jobs.store.tables import SCHEMA_VERSION
 from comfywatchman.jobs.store.waiting import Fleet, explain_job, explain_jobs
@@ -281,6 +282,10 @@ class JobStore:
     def stats(self) -> records.QueueStats:
         """Return the figures of the queue."""
         return self.database.read(queries.read_stats)
+
+    def read_queue_times(self, since: datetime) -> QueueTimes:
+        """Return when jobs came and ended since a time."""
+        return self.database.read(lambda connection: read_queue_times(connection, since.timestamp()))
 
     def explain_waiting(self, *, limit: int = 100) -> tuple[records.WaitingJob, ...]:
         """Return the first pending jobs in the order of the queue, each with the reason why it waits."""

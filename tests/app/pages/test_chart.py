@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from comfywatchman.app.pages.chart import build_chart
+import pytest
+
+from comfywatchman.app.pages.chart import ChartUnit, build_chart
 
 
 def test_chart_needs_two_samples() -> None:
@@ -30,3 +32,17 @@ def test_values_of_zero_are_drawn() -> None:
     chart = build_chart([("a", 0), ("b", 0)])
     assert chart is not None
     assert chart.line == "M0.0 40.0L180.0 40.0"
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale", "sentence"),
+    [
+        (ChartUnit.BYTES, "90 B", "between 30 B and 90 B, 30 B at the end"),
+        (ChartUnit.SECONDS, "2 min", "between 30 s and 2 min, 30 s at the end"),
+        (ChartUnit.JOBS, "90", "between 30 and 90, 30 at the end"),
+    ],
+)
+def test_values_have_the_unit_of_the_chart(unit: ChartUnit, scale: str, sentence: str) -> None:
+    chart = build_chart([("a", 90), ("b", 30)], unit)
+    assert chart is not None
+    assert (chart.scale, chart.sentence) == (scale, sentence)
