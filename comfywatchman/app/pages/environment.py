@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from comfywatchman.app.pages.forms import protect, read_field
@@ -96,6 +96,7 @@ class EnvironmentView:
         init_command: The command that governs the environment; empty when it is governed.
         waiting: Transactions that a person decides about, the newest first.
         operations: The last changes, the newest first.
+        names: The node of each transaction, and what each change was, by id.
         undo_id: The change that can be taken back; empty for none.
         undo_command: The command that takes it back.
         snapshots: The kept states, the newest first.
@@ -109,6 +110,7 @@ class EnvironmentView:
     init_command: str = ""
     waiting: tuple[TransactionView, ...] = ()
     operations: tuple[Operation, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
     undo_id: str = ""
     undo_command: str = ""
     snapshots: tuple[SnapshotView, ...] = ()
@@ -147,10 +149,23 @@ def view_environment(request: PageRequest) -> EnvironmentView:
         check_command=check_command,
         waiting=tuple(_describe_transaction(session, record) for record in transactions if _is_open(record)),
         operations=operations[:_SHOWN_OPERATIONS],
+        names=name_references(transactions, operations[::-1]),
         undo_id=undo_id,
         undo_command=session.format_command("env", "undo", undo_id) if undo_id else "",
         snapshots=tuple(_describe_snapshot(session, gov, meta) for meta in snapshots[:_SHOWN_SNAPSHOTS]),
     )
+
+
+def name_references(transactions: Iterable[Transaction], operations: Iterable[Operation]) -> dict[str, str]:
+    """Return what a change refers to in words that people know, by id: a node for a transaction, and earlier changes.
+
+    Records are deleted in time; an id without one stands for itself. Pure.
+    """
+    names = {record.txid: record.node_id for record in transactions}
+    for operation in operations:
+        kind = operation.kind.replace("_", " ")
+        names[operation.op_id] = f"{kind} of {names.get(operation.ref, operation.ref)}"
+    return names
 
 
 def list_package_changes(diff: PackageDiff) -> tuple[PackageChange, ...]:

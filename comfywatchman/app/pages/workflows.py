@@ -87,8 +87,12 @@ def approve_plan(request: ActionRequest) -> ActionResult:
 
 
 def read_plan(host: PageHost) -> PlanView | None:
-    """Return the newest plan of the watched ComfyUI; None when it holds nothing, or cannot be read."""
+    """Return the newest plan of the watched ComfyUI; None when it holds nothing that is missing, or cannot be read."""
     session = host.session
+    report = host.read_master_status()
+    if report is not None and report.plan is None:
+        # Everything that the plan holds is here now.
+        return None
     try:
         plan = read_newest_plan(session.layout.home, session.watched_comfyui())
     except Failure:
