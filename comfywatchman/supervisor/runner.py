@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from comfywatchman.supervisor.process.foreign import ForeignProcess, WatchedProc
 from comfywatchman.supervisor.process.gpu_memory import GpuMemoryReader
 from comfywatchman.supervisor.process.launcher import build_start
 from comfywatchman.supervisor.process.ports import check_port_is_free
+from comfywatchman.supervisor.process.scope import SystemdPrograms, find_usable_systemd
 from comfywatchman.supervisor.process_files import read_startup_state, write_startup_state
 from comfywatchman.supervisor.publisher import StatusObserver, StatusPublisher
 from comfywatchman.supervisor.restart_policy import StartHistory, record_start
@@ -88,6 +90,11 @@ class ComfyRunner:
         self._command: StartCommand | None = None
         self._proved_command: StartCommand | None = None
 
+    @cached_property
+    def _systemd(self) -> SystemdPrograms | None:
+        """The programs of systemd, if ComfyUI can be started in scopes."""
+        return find_usable_systemd()
+
     def adopt(self, *, is_proved: bool = True) -> ComfyRun | None:
         """Return the ComfyUI that an earlier supervisor left running (`on_exit = "keep"`); None without one.
 
@@ -95,7 +102,7 @@ class ComfyRunner:
             is_proved: Whether it may be of another environment than the one in use. One that a switch started and did
                 not prove is stopped instead, and returned only when it cannot be killed.
         """
-        process = SupervisedProcess.adopt(self.metadata, boot_id=self.clock.boot_id())
+        process = SupervisedProcess.adopt(self.metadata, boot_id=self.clock.boot_id(), systemd=self._systemd)
         if process is None:
             return None
         self.log.info("comfyui adopted", extra={"pid": process.main_pid})
@@ -173,6 +180,7 @@ class ComfyRunner:
             boot_id=self.clock.boot_id(),
             now_seconds=self.clock.boottime(),
             is_kept=self.settings.is_kept,
+            systemd=self._systemd,
         )
         self.current = name
         # Without any there is nothing that this start leaves out.

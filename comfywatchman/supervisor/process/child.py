@@ -18,6 +18,7 @@ from comfywatchman.base.process import ChildProcess, ProcessIdentity, read_proce
 from comfywatchman.base.stop import wait_for_any
 from comfywatchman.supervisor.metadata import create_metadata_folder
 from comfywatchman.supervisor.process import guard
+from comfywatchman.supervisor.process.scope import SystemdPrograms, kill_scope, name_scope
 
 LOG_NAME: Final = "comfyui.log"
 RECORD_NAME: Final = "comfyui_process.json"
@@ -40,6 +41,7 @@ class ProcessRecord(msgspec.Struct, frozen=True):
         port: The port in its arguments.
         started_at: Seconds of the boot clock.
         is_kept: Whether it outlives the supervisor that started it.
+        scope: The systemd scope of the guard and its tree; empty where there is none.
         schema_version: Version of this record.
     """
 
@@ -50,6 +52,7 @@ class ProcessRecord(msgspec.Struct, frozen=True):
     port: int
     started_at: float
     is_kept: bool = False
+    scope: str = ""
     schema_version: int = 1
 
 
@@ -104,17 +107,35 @@ class SupervisedProcess:
 
     is_foreign = False
 
-    def __init__(self, record: ProcessRecord, folder: Path, *, child: ChildProcess | None, lifeline: int) -> None:
+    def __init__(
+        self,
+        record: ProcessRecord,
+        folder: Path,
+        *,
+        child: ChildProcess | None,
+        lifeline: int,
+        systemd: SystemdPrograms | None = None,
+    ) -> None:
         self.record = record
         self.log = folder / LOG_NAME
         self._folder = folder
         self._child = child
         self._lifeline = lifeline
+        self._systemd = systemd
         self._pidfd = os.pidfd_open(record.guard.pid)
         self._status: int | None = None
 
     @classmethod
-    def start(cls, command: StartCommand, folder: Path, *, boot_id: str, now_seconds: float, is_kept: bool) -> Self:
+    def start(
+        cls,
+        command: StartCommand,
+        folder: Path,
+        *,
+        boot_id: str,
+        now_seconds: float,
+        is_kept: bool,
+        systemd: SystemdPrograms | None = None,
+    ) -> Self:
         """Start ComfyUI.
 
         Args:
@@ -123,34 +144,14 @@ class SupervisedProcess:
             boot_id: The kernel's id of this boot.
             now_seconds: The boot clock.
             is_kept: Whether it outlives this process.
+            systemd: Starts it in a scope of its own; None for a start without one.
 
         Raises:
             Failure: `child-failed`, or `state-unwritable`.
         """
-        create_metadata_folder(folder)
-        record_path = folder / _GUARD_RECORD_NAME
-        try:
-            rotate_logs(folder)
-            record_path.unlink(missing_ok=True)
-        except OSError as error:
-            raise unwritable_failure(record_path, error, verb="replaced") from error
-        reading, writing = os.pipe2(os.O_CLOEXEC)
-        options = ["--lifeline", str(reading), "--record", str(record_path)]
-        if is_kept:
-            options.append("--keep")
-        try:
-            child = ChildProcess(
-                [sys.executable, "-I", "-S", guard.__file__, *options, "--", *command.argv],
-                extra_environment=command.variables,
-                folder=command.folder,
-                logs=(folder / LOG_NAME, folder / _GUARD_LOG_NAME),
-                pass_on=[reading],
-            )
-        except Failure:
-            os.close(writing)
-            raise
-        finally:
-            os.close(reading)
+        scope = name_scope() if systemd is not None else ""
+        prefix = systemd.build_start(scope) if systemd is not None else ()
+        child, writing = _start_guard(command, folder, prefix, is_kept=is_kept)
         identity = read_process_identity(child.pid, boot_id=boot_id)
         record = ProcessRecord(
             guard=identity or ProcessIdentity(boot_id=boot_id, pid=child.pid, started_ticks=0),
@@ -160,8 +161,9 @@ class SupervisedProcess:
             port=command.port,
             started_at=now_seconds,
             is_kept=is_kept,
+            scope=scope,
         )
-        process = cls(record, folder, child=child, lifeline=writing)
+        process = cls(record, folder, child=child, lifeline=writing, systemd=systemd)
         try:
             write_atomic(folder / RECORD_NAME, to_json(msgspec.to_builtins(record)))
         except Failure:
@@ -172,22 +174,32 @@ class SupervisedProcess:
         return process
 
     @classmethod
-    def adopt(cls, folder: Path, *, boot_id: str) -> Self | None:
+    def adopt(cls, folder: Path, *, boot_id: str, systemd: SystemdPrograms | None = None) -> Self | None:
         """Return the ComfyUI that an earlier supervisor left running; None when there is none.
 
         It is recognised by boot, pid and start of its guard: another process with its pid is never adopted. One that is
         not kept is about to end with its supervisor: its end is waited for, and it is adopted only if it cannot be
         killed.
+
+        Args:
+            folder: The folder of its records.
+            boot_id: The kernel's id of this boot.
+            systemd: Ends what a killed guard left in its scope.
         """
         record = read_process_record(folder)
         if record is None or record.guard.boot_id != boot_id:
             return None
         try:
-            process = cls(record, folder, child=None, lifeline=-1)
+            process = cls(record, folder, child=None, lifeline=-1, systemd=systemd)
         except ProcessLookupError:
+            _kill_left(record, folder, systemd)
             return None
         # The pidfd came first: it stays with the process whose identity is compared now.
-        if read_process_identity(record.guard.pid, boot_id=boot_id) != record.guard or process.wait(0) is not None:
+        if read_process_identity(record.guard.pid, boot_id=boot_id) != record.guard:
+            _kill_left(record, folder, systemd)
+            process.release()
+            return None
+        if process.wait(0) is not None:
             process.release()
             return None
         if not record.is_kept and process.end_with_its_supervisor() is not None:
@@ -219,6 +231,8 @@ class SupervisedProcess:
         elif self._pidfd in wait_for_any([self._pidfd, *also], timeout_seconds):
             facts = _read_guard_record(self._folder)
             self._status = _UNKNOWN_STATUS if facts is None or facts.status is None else facts.status
+        if self._status is not None:
+            _kill_left(self.record, self._folder, self._systemd)
         return self._status
 
     def stop(self, limits: StopLimits) -> int | None:
@@ -264,6 +278,44 @@ class SupervisedProcess:
             signal.pidfd_send_signal(self._pidfd, number)
         except ProcessLookupError:
             return
+
+
+def _start_guard(
+    command: StartCommand, folder: Path, prefix: Sequence[str], *, is_kept: bool
+) -> tuple[ChildProcess, int]:
+    """Start ComfyUI's guard; return it and the write end of its lifeline."""
+    create_metadata_folder(folder)
+    record_path = folder / _GUARD_RECORD_NAME
+    try:
+        rotate_logs(folder)
+        record_path.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable_failure(record_path, error, verb="replaced") from error
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    options = ["--lifeline", str(reading), "--record", str(record_path)]
+    if is_kept:
+        options.append("--keep")
+    try:
+        child = ChildProcess(
+            [*prefix, sys.executable, "-I", "-S", guard.__file__, *options, "--", *command.argv],
+            extra_environment=command.variables,
+            folder=command.folder,
+            logs=(folder / LOG_NAME, folder / _GUARD_LOG_NAME),
+            pass_on=[reading],
+        )
+    except Failure:
+        os.close(writing)
+        raise
+    finally:
+        os.close(reading)
+    return child, writing
+
+
+def _kill_left(record: ProcessRecord, folder: Path, systemd: SystemdPrograms | None) -> None:
+    """Kill what ComfyUI left in its scope when its guard was killed; a guard that ends by itself leaves nothing."""
+    facts = _read_guard_record(folder)
+    if systemd is not None and record.scope and (facts is None or facts.status is None):
+        kill_scope(systemd, record.scope)
 
 
 def read_process_record(folder: Path) -> ProcessRecord | None:
