@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Compiled modules are kept: without them each of the tests' many child processes compiles the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run test check truth torture bench docs lock clean where
+.PHONY: setup run test check truth torture bench docs lock clean where runpod
 
 # One sentence instead of an error deep inside pip or uv.
 define REQUIRE_PYTHON
@@ -70,9 +70,16 @@ where:
 docs: setup
 	$(BIN)/python -m scripts.docs
 
+# RunPod's package in an environment of its own, and the tests that need it.
+runpod: $(UV)
+	test -d .tools/runpod || $(UV) venv --quiet --python $(BIN)/python .tools/runpod
+	$(UV) pip install --quiet --require-hashes --python .tools/runpod/bin/python -r requirements/runpod.txt
+	$(BIN)/pytest -m "" -n 0 tests/cli/handler/test_runpod.py
+
 lock: $(UV)
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra web -o requirements/runtime.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra web --extra gcs -o requirements/image.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra web --extra gcs --extra runpod -o requirements/runpod.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -o requirements/dev.txt
 
 clean:

@@ -41,12 +41,21 @@ IFS=' ' read -r -a comfy_options <<<"${COMFY_OPTIONS:-}"
 (cd "$COMFY_ROOT/ComfyUI" && exec .venv/bin/python main.py --listen 127.0.0.1 --port "$COMFY_PORT" "${comfy_options[@]}") >&2 &
 children=("$!")
 
-handler_options=(--host "$HANDLER_HOST" --port "$HANDLER_PORT" --url "http://127.0.0.1:$COMFY_PORT")
-[[ -n ${HANDLER_TOKEN_FILE:-} ]] && handler_options+=(--token-file "$HANDLER_TOKEN_FILE")
+handler_options=(--url "http://127.0.0.1:$COMFY_PORT" --lock "$LOCK_PATH")
+if [[ -n ${RUNPOD_WEBHOOK_GET_JOB:-} ]]; then
+    # In a serverless worker jobs are fetched, and nothing listens.
+    mode=runpod
+    shown=runpod
+else
+    mode=serve
+    shown="$HANDLER_HOST:$HANDLER_PORT"
+    handler_options+=(--host "$HANDLER_HOST" --port "$HANDLER_PORT")
+    [[ -n ${HANDLER_TOKEN_FILE:-} ]] && handler_options+=(--token-file "$HANDLER_TOKEN_FILE")
+fi
 [[ -n ${HANDLER_OUTPUT_DIR:-} ]] && handler_options+=(--output-dir "$HANDLER_OUTPUT_DIR")
-python3 "$HERE/handler/main.py" serve "${handler_options[@]}" >&2 &
+python3 "$HERE/handler/main.py" "$mode" "${handler_options[@]}" >&2 &
 children=("$!" "${children[@]}")
-report started "$HANDLER_HOST:$HANDLER_PORT"
+report started "$shown"
 
 # The first of both that ends ends the other; a signal ends this wait too.
 status=0

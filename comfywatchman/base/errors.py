@@ -172,6 +172,7 @@ CODES: Final[dict[str, str]] = {
     "handler-key-reused": "Another request had the same idempotency key.",
     "handler-busy": "The handler has too many requests, or is stopping.",
     "handler-request-unknown": "No request has the given idempotency key.",
+    "handler-runpod-missing": "RunPod's package is not installed.",
     "handler-outputs-too-large": "The outputs of a request are too large for its result.",
     "gcs-extra-missing": "The package for Google Cloud Storage is not installed.",
     "gcs-settings-invalid": "A setting for Google Cloud Storage cannot be used.",

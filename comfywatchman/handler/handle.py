@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 import tempfile
 import time
@@ -24,7 +25,7 @@ from comfywatchman.handler.request import (
     too_large_failure,
     wrong_hash_failure,
 )
-from comfywatchman.handler.result import OutputStore, check_run, choose_place, describe_outputs
+from comfywatchman.handler.result import MAX_INLINE_BYTES, OutputStore, check_run, choose_place, describe_outputs
 from comfywatchman.jobs.execution.run_states import RunLimits, RunProgress, StopCause
 
 _PARTIAL: Final = ".partial"
@@ -41,6 +42,19 @@ def refuse_private(_host: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionName:
+    """The version that a ComfyUI runs.
+
+    Attributes:
+        tag: Its name.
+        content_sha256: The content hash of its lock, which tells apart two versions of one name.
+    """
+
+    tag: str
+    content_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class HandlerOptions:
     """How requests are handled.
 
@@ -54,6 +68,8 @@ class HandlerOptions:
         show_progress: Called with the progress, several times per second.
         store: The object store for outputs; None without one.
         mode: How outputs are returned, whatever the request says; None to do as it says.
+        max_inline_bytes: The largest sum of outputs, encoded, that a request may ask for in its result.
+        version: The version that ComfyUI runs, for results; None when it is not known.
     """
 
     url: str
@@ -65,6 +81,8 @@ class HandlerOptions:
     show_progress: Callable[[RunProgress], None] = ignore_progress
     store: OutputStore | None = None
     mode: OutputMode | None = None
+    max_inline_bytes: int = MAX_INLINE_BYTES
+    version: VersionName | None = None
 
 
 def handle_request(request: HandlerRequest, options: HandlerOptions) -> dict[str, Any]:
@@ -94,6 +112,7 @@ def handle_request(request: HandlerRequest, options: HandlerOptions) -> dict[str
             finished.files,
             has_folder=place.final is not None,
             has_store=options.store is not None,
+            max_inline_bytes=options.max_inline_bytes,
         )
         folder = place.partial
         if chosen is OutputMode.FILE and place.final is not None and finished.files:
@@ -101,7 +120,9 @@ def handle_request(request: HandlerRequest, options: HandlerOptions) -> dict[str
             folder = place.final
         run_name = request.key or finished.run.prompt_id
         outputs = describe_outputs(finished, folder, chosen, store=options.store, run_name=run_name)
-    return _build_result(request, finished, outputs, round(time.monotonic() - began, 3))
+    result = _build_result(request, finished, outputs, round(time.monotonic() - began, 3))
+    lock = None if options.version is None else dataclasses.asdict(options.version)
+    return {**result, "lock": lock}
 
 
 @dataclass(frozen=True, slots=True)

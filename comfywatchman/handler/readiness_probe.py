@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Final, Self
 
+from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.server.canary import CanaryResult, CanaryStatus
 
 _RETRY_SECONDS: Final = 1.0
@@ -14,6 +16,22 @@ _PROOF: Final = frozenset({CanaryStatus.RAN, CanaryStatus.EVENTS_MISSING})
 
 LOST_CODES: Final = frozenset({"handler-server-lost", "http-unreachable", "http-body"})
 """Failures of requests after which ComfyUI counts as gone."""
+
+
+def wait_until_ready(
+    run_canary: Callable[[], CanaryResult], *, limit_seconds: float, retry_seconds: float = _RETRY_SECONDS
+) -> None:
+    """Run canaries until one succeeds.
+
+    Raises:
+        Failure: `handler-server-lost`: none did in time.
+    """
+    deadline = time.monotonic() + limit_seconds
+    while (last := run_canary()).status not in _PROOF:
+        if time.monotonic() >= deadline:
+            message = f"ComfyUI ran no canary within {limit_seconds:g} s: {last.reason or last.status.value}"
+            raise Failure("handler-server-lost", message, hint="Look at its log, and start it again.")
+        time.sleep(retry_seconds)
 
 
 class ReadinessProbe:

@@ -29,7 +29,7 @@ MAX_NODES: Final = 10_000
 _MAX_NAME_BYTES: Final = 200
 _MAX_URL_CHARS: Final = 4_096
 _MAX_API_KEY_CHARS: Final = 1_000
-_KEY: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+KEY_PATTERN: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _DATA_URI: Final = re.compile(r"data:[^,]{0,200};base64,")
 _SHOWN_CHARS: Final = 80
@@ -115,7 +115,7 @@ def parse_request(body: bytes) -> HandlerRequest:
         workflow=_parse_workflow(fields.get("workflow")),
         inputs=_parse_inputs(fields),
         output=_parse_output(fields.get("output")),
-        key=_parse_text(fields, "idempotency_key", _KEY),
+        key=_parse_text(fields, "idempotency_key", KEY_PATTERN),
         fingerprint=hashlib.sha256(canonical).hexdigest(),
         api_key=_parse_api_key(fields.get("comfy_org_api_key")),
     )

@@ -85,7 +85,14 @@ def check_run(finished: FinishedPrompt) -> None:
         )
 
 
-def choose_place(mode: OutputMode, files: Sequence[SavedFile], *, has_folder: bool, has_store: bool) -> OutputMode:
+def choose_place(
+    mode: OutputMode,
+    files: Sequence[SavedFile],
+    *,
+    has_folder: bool,
+    has_store: bool,
+    max_inline_bytes: int = MAX_INLINE_BYTES,
+) -> OutputMode:
     """Return where outputs go: `BASE64` (the result), `FILE` or `GCS`.
 
     Args:
@@ -93,6 +100,7 @@ def choose_place(mode: OutputMode, files: Sequence[SavedFile], *, has_folder: bo
         files: The files.
         has_folder: Whether the handler has a folder for files.
         has_store: Whether the handler has an object store.
+        max_inline_bytes: The limit for a request that asks for `BASE64`.
 
     Raises:
         Failure: `handler-outputs-too-large`, or `handler-request-invalid` for a place that the handler does not have.
@@ -108,7 +116,7 @@ def choose_place(mode: OutputMode, files: Sequence[SavedFile], *, has_folder: bo
         raise _build_place_failure("objects in Google Cloud Storage", "--gcs-bucket BUCKET")
     if mode in {OutputMode.FILE, OutputMode.GCS}:
         return mode
-    limit = INLINE_BYTES if mode is OutputMode.AUTO else MAX_INLINE_BYTES
+    limit = INLINE_BYTES if mode is OutputMode.AUTO else max_inline_bytes
     if encoded_bytes > limit:
         raise Failure(
             "handler-outputs-too-large",

@@ -1,4 +1,4 @@
-"""Take requests in the image: `comfywatchman handler serve`, or `handler run` for one.
+"""Take requests in the image: `comfywatchman handler serve`, `handler runpod`, or `handler run` for one.
 
 Example:
     python docker/handler/main.py run request.json --json

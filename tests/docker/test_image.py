@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from comfywatchman.versions.lockfile import LockedCode, VersionLock, seal_lock, write_lock
 from tests.handler.requests import TEXT_WORKFLOW, build_body
 from tests.servers.gcs import BUCKET, GcsServer
 
@@ -27,10 +28,11 @@ LIMIT_SECONDS = 60
 RECORDER = '#!/bin/sh\necho "$@" >> "$CALLS"\ncase "$*" in *"${FAILING:-never}"*) exit 3;; esac\n'
 PROGRAM = """#!/bin/sh
 case "$*" in
-    *version*) case "$*" in *"${{FAILING:-never}}"*) exit 3;; esac ;;
+    "version "* | *" version "*) case "$*" in *"${{FAILING:-never}}"*) exit 3;; esac ;;
     *) exec {python} -m comfywatchman --home {home} "$@" ;;
 esac
 """
+LOCK = seal_lock(VersionLock(tag="first", comfyui=LockedCode(name="ComfyUI", source="folder")))
 COMFYUI = """import sys
 sys.path.insert(0, {checkout!r})
 from tests.servers.comfyui import main
@@ -127,7 +129,7 @@ def start_image(tmp_path: Path, **variables: str) -> Iterator[tuple[subprocess.P
     root = tmp_path / "comfy"
     write_program(root / "ComfyUI" / ".venv" / "bin" / "python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     (root / "ComfyUI" / "main.py").write_text(COMFYUI.format(checkout=str(CHECKOUT)))
-    (root / "version.lock.json").write_text("{}")
+    write_lock(root / "version.lock.json", LOCK)
     (root / ".comfywatchman-version.json").touch()
     write_program(tmp_path / "bin" / "comfywatchman", PROGRAM.format(python=sys.executable, home=tmp_path / "home"))
     port = find_free_port()
@@ -162,6 +164,7 @@ def test_entrypoint_serves_a_workflow_until_the_signal(tmp_path: Path) -> None:
                 "/run", content=build_body(TEXT_WORKFLOW), headers={"content-type": "application/json"}
             ).json()
             assert answer["outputs"][0]["data"] == "a text"
+            assert answer["lock"] == {"tag": "first", "content_sha256": LOCK.content_sha256}
             process.send_signal(signal.SIGTERM)
             assert process.wait(LIMIT_SECONDS) in {0, 128 + signal.SIGTERM}
             assert not is_ready(client)

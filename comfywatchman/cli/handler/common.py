@@ -12,15 +12,33 @@ from comfywatchman.cli.options import CommandT
 from comfywatchman.cli.version.common import server_options
 
 if TYPE_CHECKING:
+    from comfywatchman.app.session import Session
     from comfywatchman.handler.gcs import GcsStore
+    from comfywatchman.handler.handle import VersionName
 
 
 def handling_options(command: CommandT) -> CommandT:
-    """Add the options that say how requests are handled: `url`, `timeout` and `allow_private`."""
+    """Add the options that say how requests are handled: `url`, `timeout`, `allow_private` and `lock`."""
     private = click.option(
         "--allow-private", is_flag=True, help="Fetch inputs also from this machine and private networks."
     )
-    return server_options(private(command))
+    lock = click.option("--lock", metavar="VERSION", help="The version that ComfyUI runs, to name it in results.")
+    return server_options(private(lock(command)))
+
+
+def read_version_name(session: Session, version: str | None) -> VersionName | None:
+    """Return the name of a version for results; None without one.
+
+    Raises:
+        Failure: A `version-…` code.
+    """
+    from comfywatchman.cli.version.common import open_lock
+    from comfywatchman.handler.handle import VersionName
+
+    if version is None:
+        return None
+    lock = open_lock(session, version)
+    return VersionName(lock.tag, lock.content_sha256)
 
 
 def gcs_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from comfywatchman.cli.options import CONTEXT_SETTINGS
 
 COMMANDS: Final = {
     "run": "comfywatchman.cli.handler.run:run",
+    "runpod": "comfywatchman.cli.handler.runpod:runpod",
     "serve": "comfywatchman.cli.handler.serve:serve",
 }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from comfywatchman.cli.handler.common import allow_any, gcs_options, handling_options
+from comfywatchman.cli.handler.common import allow_any, gcs_options, handling_options, read_version_name
 from comfywatchman.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def run(
     url: str | None,
     timeout: float,
     allow_private: bool,
+    lock: str | None,
     as_json: bool,
     open_store: Callable[[], GcsStore | None],
 ) -> None:
@@ -58,6 +59,7 @@ def run(
     from comfywatchman.handler.request import OutputMode, parse_request
 
     request = parse_request(_read_request(request_file))
+    version = read_version_name(context.obj, lock)
     store = open_store()
     if output_dir is None and store is None and not as_json:
         raise click.UsageError("Name a place for the outputs (--output-dir, --gcs-bucket), or print JSON (--json).")
@@ -73,6 +75,7 @@ def run(
             show_progress=ignore_progress if as_json else _build_progress(),
             store=store,
             mode=None if as_json else own_mode,
+            version=version,
         )
         try:
             result = handle_request(request, options)

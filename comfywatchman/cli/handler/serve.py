@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from comfywatchman.base.stop import StopEvent
-from comfywatchman.cli.handler.common import allow_any, gcs_options, handling_options
+from comfywatchman.cli.handler.common import allow_any, gcs_options, handling_options, read_version_name
 from comfywatchman.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def serve(
     url: str | None,
     timeout: float,
     allow_private: bool,
+    lock: str | None,
     as_json: bool,
     open_store: Callable[[], GcsStore | None],
 ) -> None:
@@ -81,6 +82,7 @@ def serve(
         output_folder=output_dir,
         limit_seconds=timeout,
         may_be_private=allow_any if allow_private else refuse_private,
+        version=read_version_name(context.obj, lock),
         store=open_store(),
     )
     ledger = RequestLedger(lambda request, entry: handle_request(request, build_entry_options(options, entry)))
