@@ -24,6 +24,7 @@ fail() {
 comfywatchman version show "$LOCK_PATH" >/dev/null || fail 2 "lock-invalid"
 options=(--lock "$LOCK_PATH" --target "$COMFY_ROOT")
 [[ ${COMFY_RESTORE_MODELS:-} == 1 ]] && options+=(--restore)
+[[ ${COMFY_ACCEPT_LICENCES:-} == 1 ]] && options+=(--accept-licences)
 python3 "$HERE/handler/resolver.py" "${options[@]}" || fail 1 "version-differs"
 
 children=()

@@ -3,7 +3,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib/strict.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 
-USAGE="--lock FILE --target FOLDER [--python FILE] [--skip-models] [--offline] [--wheels-dir FOLDER] \
+USAGE="--lock FILE --target FOLDER [--python FILE] [--skip-models] [--accept-licences] [--offline] [--wheels-dir FOLDER] \
 [--pip-extra-args TEXT] [further options of \`comfywatchman version clone\`]"
 
 lock=""
@@ -37,7 +37,7 @@ while [[ $# -gt 0 ]]; do
             options+=("$1" "$2")
             shift 2
             ;;
-        --skip-models | --offline | --no-start | --cpu | --allow-local | --json)
+        --skip-models | --accept-licences | --offline | --no-start | --cpu | --allow-local | --json)
             options+=("$1")
             shift
             ;;

@@ -17,6 +17,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lock", required=True, help="the lock file")
     parser.add_argument("--models-dir", help="the models folder")
+    parser.add_argument("--accept-licences", action="store_true", help="accept licences that restrict the use")
     parser.add_argument("--overwrite", action="store_true", help="replace models with another content")
     parser.add_argument("--timeout", type=float, default=120, help="seconds without data until a download is retried")
     parser.add_argument("--quick", action="store_true", help="compare sizes only")
@@ -34,7 +35,9 @@ def main() -> None:
     os.environ["COMFYWATCHMAN_DOWNLOADS__STALL_SECONDS"] = str(given.timeout)
     # A name without a slash would be looked for among the locks of the home.
     command = ["version", "verify", str(Path(given.lock).absolute()), "--models-only", "--restore"]
-    command += [f"--{name}" for name in ("overwrite", "quick") if getattr(given, name)]
+    command += [
+        f"--{name}" for name in ("accept-licences", "overwrite", "quick") if getattr(given, name.replace("-", "_"))
+    ]
     if given.verbose:
         command.append("--all")
     run_comfywatchman(command)

@@ -28,11 +28,12 @@ from comfywatchman.governance.store.settings import NetworkTable
 from comfywatchman.governance.uv.client import Uv, UvResult, find_uv
 from comfywatchman.versions.clone import CloneTools
 from comfywatchman.versions.interpreter import read_interpreter
-from comfywatchman.versions.lockfile import LockedCode, LockedModel, LockedPackage, LockedPython
+from comfywatchman.versions.lockfile import LockedCode, LockedModel, LockedPackage, LockedPython, VersionLock
 from comfywatchman.versions.model_sources import find_source_file, resolve_source
+from comfywatchman.versions.package_files import PackageFile, list_package_files
 from comfywatchman.versions.place import ClonePlace
 from comfywatchman.versions.requirements import write_requirements
-from comfywatchman.versions.wheelhouse import Wheelhouse
+from comfywatchman.versions.wheelhouse import Wheelhouse, name_submodule
 
 _GIT_SECONDS: Final = 3600.0
 _START_SECONDS: Final = 600.0
@@ -70,8 +71,8 @@ def build_clone_tools(session: Session, options: CloneOptions, progress: Callabl
     uv = Uv(find_uv(), network_variables(), network, dies_with_us=True)
 
     def clone_code(code: LockedCode, folder: Path) -> None:
-        bundle = wheelhouse.find_bundle(code.name) if wheelhouse is not None else None
-        clone_locked_code(code, folder, bundle=bundle, allow_local=options.allow_local, progress=progress)
+        find_bundle = wheelhouse.find_bundle if wheelhouse is not None else None
+        clone_locked_code(code, folder, find_bundle=find_bundle, allow_local=options.allow_local, progress=progress)
 
     def make_environment(python: LockedPython, folder: Path) -> None:
         interpreter = options.python or find_interpreter(uv, python)
@@ -99,20 +100,65 @@ def build_clone_tools(session: Session, options: CloneOptions, progress: Callabl
     )
 
 
+def list_clone_packages(lock: VersionLock, options: CloneOptions) -> tuple[PackageFile, ...]:
+    """Return the files of a version's packages with their sizes, as far as the wheelhouse or the index states them."""
+    if lock.python is None:
+        return ()
+    if options.wheelhouse is not None:
+        return options.wheelhouse.list_packages()
+    unknown = tuple(PackageFile(package.name, package.version, "", None, None) for package in lock.python.packages)
+    uv = Uv(find_uv(), network_variables(), options.network, dies_with_us=True)
+    interpreter = options.python or find_interpreter(uv, lock.python)
+    with tempfile.TemporaryDirectory(prefix="comfywatchman-version-") as name:
+        # A repository would be cloned to look into it.
+        packages = [package for package in lock.python.packages if package.source in {"index", "url"}]
+        files = [path for path in write_requirements(Path(name), packages) if path is not None]
+        if not files:
+            return unknown
+        result = uv.resolve_files(files, python=interpreter.absolute(), only_named=True)
+        if not result.is_success:
+            # The installation itself reports what is missing.
+            return unknown
+        known = list_package_files(result.output, lock.python.version)
+    names = {file.name for file in known}
+    return (*known, *(file for file in unknown if file.name not in names))
+
+
+def find_known_licences(session: Session) -> Mapping[str, str]:
+    """Return the licences that model sites stated in earlier searches, by SHA-256."""
+    from comfywatchman.readiness.database import open_database
+    from comfywatchman.readiness.search.cache import SearchCache
+
+    licences: dict[str, str] = {}
+    with contextlib.closing(open_database(session.layout.database)) as database:
+        # The latest come first.
+        for result in SearchCache(database, now=session.clock.now()).read_results():
+            for candidate in result.candidates:
+                if candidate.sha256 is not None and candidate.details.licence is not None:
+                    licences.setdefault(candidate.sha256, candidate.details.licence)
+    return licences
+
+
 def _list_paths(environment: Path) -> tuple[Path, ...]:
     found = read_environment(environment)
     return found.paths if found is not None else ()
 
 
 def clone_locked_code(
-    code: LockedCode, folder: Path, *, bundle: Path | None, allow_local: bool, progress: Callable[[str], None]
+    code: LockedCode,
+    folder: Path,
+    *,
+    find_bundle: Callable[[str], Path | None] | None,
+    allow_local: bool,
+    progress: Callable[[str], None],
 ) -> None:
     """Clone ComfyUI or a node at its locked commit.
 
     Args:
         code: The code.
         folder: Where to clone it; must not exist.
-        bundle: A file with its repository; None to clone from its address.
+        find_bundle: Returns the file with the repository of a code, or of a submodule by `name_submodule`; None to clone
+            from its address.
         allow_local: Whether its address may be a folder of this machine.
         progress: Called now and then with a line of git's progress output.
 
@@ -120,13 +166,32 @@ def clone_locked_code(
         Failure: `gov-bad-url`, `git-missing`, `git-failed` or `child-timeout`.
     """
     origin = parse_origin(code.repo or "", allow_local=allow_local)
-    if bundle is None:
+    find_submodule = None
+    bundle = find_bundle(code.name) if find_bundle is not None else None
+    if find_bundle is None or bundle is None:
         repository = Repository(origin.url, origin.user, origin.secret, origin.is_local, network_variables())
     else:
         repository = Repository(str(bundle), is_local=True)
-    clone_repository(repository, folder, ref=code.commit or "", timeout_seconds=_GIT_SECONDS, progress=progress)
+        find_submodule = _build_submodule_finder(code, find_bundle)
+    clone_repository(
+        repository,
+        folder,
+        ref=code.commit or "",
+        timeout_seconds=_GIT_SECONDS,
+        progress=progress,
+        find_submodule=find_submodule,
+    )
     if bundle is not None:
         set_origin(folder, origin.url, timeout_seconds=_GIT_SECONDS)
+
+
+def _build_submodule_finder(
+    code: LockedCode, find_bundle: Callable[[str], Path | None]
+) -> Callable[[str], Path | None]:
+    def find_submodule(path: str) -> Path | None:
+        return find_bundle(name_submodule(code.name, path))
+
+    return find_submodule
 
 
 def find_interpreter(uv: Uv, python: LockedPython) -> Path:
@@ -174,7 +239,7 @@ def build_model_placer(session: Session, progress: Callable[[str], None]) -> Cal
 
     The function raises `Failure` (`version-model-unavailable`) when neither gives it, and never replaces a file.
     """
-    local = _find_local_models(session)
+    local = find_local_models(session)
 
     def place_model(model: LockedModel, path: Path) -> None:
         source = local.get(model.sha256)
@@ -201,15 +266,16 @@ def build_model_placer(session: Session, progress: Callable[[str], None]) -> Cal
     return place_model
 
 
-def _find_local_models(session: Session) -> Mapping[str, Path]:
+def find_local_models(session: Session) -> Mapping[str, Path]:
+    """Return the model files of this host by their SHA-256, as far as a cycle has hashed them."""
     from comfywatchman.comfyui.install.folders import resolve_folders
-    from comfywatchman.readiness.downloads.links import find_local_models
+    from comfywatchman.readiness.downloads import links
 
     installation = session.installation()
     if installation is None:
         return {}
     folders, _blockers = resolve_folders(installation)
-    models = find_local_models(session.layout.database, folders)
+    models = links.find_local_models(session.layout.database, folders)
     return {sha256: Path(model.path) for sha256, model in models.items()}
 
 

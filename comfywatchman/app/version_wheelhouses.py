@@ -11,7 +11,7 @@ from typing import Final
 from comfywatchman.app.version_clones import clone_locked_code, find_interpreter, require_same_python
 from comfywatchman.base.config import network_variables
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.git_clone import write_bundle
+from comfywatchman.base.git_clone import list_all_submodules, write_bundle
 from comfywatchman.base.process import run_with_timeout
 from comfywatchman.governance.store.settings import NetworkTable
 from comfywatchman.governance.uv.client import Uv, find_uv
@@ -19,7 +19,7 @@ from comfywatchman.governance.uv.find_links import join_links
 from comfywatchman.versions.lockfile import LockedCode, LockedPython
 from comfywatchman.versions.package_files import PackageFile, list_package_files
 from comfywatchman.versions.requirements import write_requirements
-from comfywatchman.versions.wheelhouse import WheelhouseTools
+from comfywatchman.versions.wheelhouse import WheelhouseTools, name_submodule
 
 _BUILD_SECONDS: Final = 7200.0
 _INSTALL_SECONDS: Final = 600.0
@@ -71,8 +71,11 @@ def build_wheelhouse_tools(
     def bundle_code(code: LockedCode, path: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="comfywatchman-bundle-") as name:
             clone = Path(name) / "clone"
-            clone_locked_code(code, clone, bundle=None, allow_local=options.allow_local, progress=progress)
+            clone_locked_code(code, clone, find_bundle=None, allow_local=options.allow_local, progress=progress)
             write_bundle(clone, path, timeout_seconds=_GIT_SECONDS)
+            for submodule in list_all_submodules(clone, timeout_seconds=_GIT_SECONDS):
+                bundle = path.with_name(f"{name_submodule(code.name, submodule)}{path.suffix}")
+                write_bundle(clone / submodule, bundle, timeout_seconds=_GIT_SECONDS)
 
     return WheelhouseTools(build_wheels, bundle_code if options.with_code else None, progress)
 

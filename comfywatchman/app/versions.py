@@ -119,7 +119,8 @@ def _add_declared(
     for entry in declared:
         if entry.path in files:
             model = known.get(entry.path) or ModelInUse(files[entry.path], entry.path)
-            known[entry.path] = replace(model, sources=(*model.sources, *entry.sources))
+            sources = (*model.sources, *entry.sources)
+            known[entry.path] = replace(model, sources=sources, licence=entry.licence or model.licence)
     return tuple(known.values()), tuple(Unpinned(kind="model", name=path, reason="missing") for path in missing)
 
 

@@ -152,6 +152,7 @@ CODES: Final[dict[str, str]] = {
     "version-wheelhouse-incomplete": "The wheels of a version cannot be collected.",
     "version-wheelhouse-invalid": "A folder of wheels is damaged, or belongs to another version.",
     "version-bad-references": "Reference outputs cannot be made or read.",
+    "version-licence-unaccepted": "A part of a version has a licence that needs consent before it is fetched.",
     "version-unconfirmed": "A command would fetch packages, and was not allowed to.",
     "version-pin-failed": "A requirements file cannot be resolved to exact versions.",
     "version-does-not-start": "ComfyUI does not start.",

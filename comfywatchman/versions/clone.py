@@ -14,6 +14,7 @@ from typing import Final
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import fsync_folder, make_folder, printable_path, unwritable_failure
 from comfywatchman.base.git import list_tracked_files
+from comfywatchman.base.text import pluralize
 from comfywatchman.versions.code import lock_code
 from comfywatchman.versions.lockfile import (
     LockedCode,
@@ -204,7 +205,7 @@ def _build_environment(lock: VersionLock, python: LockedPython, place: ClonePlac
         remove_tree(place.environment)
         tools.progress(f"Creating an environment with Python {python.version}")
         tools.make_environment(python, place.environment)
-    tools.progress(f"Installing {len(python.packages)} packages")
+    tools.progress(f"Installing {pluralize(len(python.packages), 'package')}")
     tools.install_packages(place.environment, python.packages)
     record_origins(tools.list_paths(place.environment), python.packages)
     mark_environment(lock, place)

@@ -14,6 +14,7 @@ from comfywatchman.base.code_tree import hash_code_tree
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
 from comfywatchman.base.git import list_submodules, list_tracked_files, read_head, read_origin, read_working_tree
+from comfywatchman.versions.licences import read_code_licence
 from comfywatchman.versions.lockfile import LockedCode, Unpinned
 from comfywatchman.versions.requirements import LOCAL_REPOSITORY
 
@@ -31,6 +32,7 @@ def lock_code(folder: Path, name: str, *, version: str | None = None) -> LockedC
             be compared is never recorded as unchanged.
     """
     is_enabled = not name.endswith(_DISABLED)
+    licence = (read_code_licence(folder) if folder.is_dir() else None) or msgspec.UNSET
     if folder.is_file():
         content = read_regular(folder, max_bytes=_MAX_NODE_FILE_BYTES)
         digest = hashlib.sha256(content).hexdigest()
@@ -39,7 +41,14 @@ def lock_code(folder: Path, name: str, *, version: str | None = None) -> LockedC
         code_hash = hash_code_tree(folder)
         if code_hash is None:
             raise _unknown(name, "its files cannot be read, or there are more than 50,000 of them")
-        return LockedCode(name=name, source="folder", code_sha256=code_hash, version=version, is_enabled=is_enabled)
+        return LockedCode(
+            name=name,
+            source="folder",
+            code_sha256=code_hash,
+            version=version,
+            is_enabled=is_enabled,
+            licence=licence,
+        )
     tree = read_working_tree(folder, timeout_seconds=_GIT_SECONDS)
     if tree is None:
         raise _unknown(name, "git cannot compare it with its commit")
@@ -59,6 +68,7 @@ def lock_code(folder: Path, name: str, *, version: str | None = None) -> LockedC
         changed_files=tuple(sorted({*tree.changed_files, *changed_submodules})),
         version=version,
         is_enabled=is_enabled,
+        licence=licence,
     )
 
 

@@ -13,6 +13,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
 from comfywatchman.versions.code import find_unpinned_code, lock_code, lock_nodes
 from comfywatchman.versions.interpreter import read_interpreter
+from comfywatchman.versions.licences import read_model_licence
 from comfywatchman.versions.lockfile import (
     LockedModel,
     LockedPackage,
@@ -47,12 +48,14 @@ class ModelInUse:
         path: Its place below `models`, with `/`.
         sources: Addresses that are known for it.
         used_by: The workflows that use it.
+        licence: Its licence as somebody declared it; None to take that in the file.
     """
 
     file: Path
     path: str
     sources: tuple[str, ...] = ()
     used_by: tuple[str, ...] = ()
+    licence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +204,7 @@ def _lock_model(model: ModelInUse, tools: CollectTools) -> LockedModel:
         sha256=sha256,
         sources=tuple(sorted(set(model.sources))),
         used_by=tuple(sorted(set(model.used_by))),
+        licence=model.licence or read_model_licence(model.file) or msgspec.UNSET,
     )
 
 

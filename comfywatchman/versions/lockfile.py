@@ -43,6 +43,7 @@ class LockedCode(msgspec.Struct, frozen=True, kw_only=True):
         code_sha256: The hash over the code of a `folder` or `file`, which has no commit.
         version: The version that the code states; None when it states none.
         is_enabled: Whether ComfyUI loads it.
+        licence: The licence that its files state; left out when they state none.
     """
 
     name: str
@@ -55,6 +56,7 @@ class LockedCode(msgspec.Struct, frozen=True, kw_only=True):
     code_sha256: str | None = None
     version: str | None = None
     is_enabled: bool = True
+    licence: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class LockedFile(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -115,6 +117,7 @@ class LockedModel(msgspec.Struct, frozen=True, kw_only=True):
         sha256: Its SHA-256.
         sources: Addresses that it can be downloaded from, without credentials, sorted; the hash decides.
         used_by: The workflows that use it, sorted.
+        licence: The licence that the file or its declaration states; left out when neither does.
     """
 
     path: str
@@ -122,6 +125,7 @@ class LockedModel(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     sources: tuple[str, ...] = ()
     used_by: tuple[str, ...] = ()
+    licence: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class LockedWorkflow(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +180,11 @@ class VersionLock(msgspec.Struct, frozen=True, kw_only=True):
     unpinned: tuple[Unpinned, ...] = ()
     content_sha256: str = ""
     schema: str = SCHEMA
+
+
+def get_licence(part: LockedCode | LockedModel) -> str | None:
+    """Return the licence of a part; None when it is not known."""
+    return part.licence if isinstance(part.licence, str) else None
 
 
 def check_tag(tag: str) -> None:

@@ -20,6 +20,7 @@ from comfywatchman.sources.urls import (
     is_hugging_face_file,
     strip_secrets,
 )
+from comfywatchman.versions.licences import shorten_licence
 from comfywatchman.versions.lockfile import VersionLock
 
 _HUGGING_FACE: Final = "https://huggingface.co"
@@ -42,11 +43,13 @@ class ModelDeclaration:
         path: Its place below `models`, with `/`.
         sources: Its addresses, in any form that `resolve_source` accepts.
         sha256: Its SHA-256 in lower case; None when it is not stated.
+        licence: Its licence; None when it is not stated.
     """
 
     path: str
     sources: tuple[str, ...]
     sha256: str | None
+    licence: str | None = None
 
 
 def resolve_source(source: str) -> str:
@@ -88,7 +91,8 @@ def find_source_file(address: str) -> Path | None:
 def read_declared_models(path: Path) -> tuple[ModelDeclaration, ...]:
     """Read a JSON file of models: a list, or an object with the list as `models`.
 
-    Each entry has `path` or `target_path`, `sources` or `source`, and `checksum` or `sha256` if it is known.
+    Each entry has `path` or `target_path`, `sources` or `source`, and `checksum` or `sha256`, `licence` or `license` if
+    they are known.
 
     Raises:
         Failure: `version-bad-models`, `version-bad-source`, or a `file-…` code.
@@ -161,7 +165,15 @@ def _read_entry(path: Path, number: int, entry: Any) -> ModelDeclaration:
         raise _bad_models(path, f"has an entry {number} whose checksum is not a SHA-256 hash")
     for source in sources:
         resolve_source(source)
-    return ModelDeclaration(place, tuple(sources), match[1].lower() if match else None)
+    licence = entry.get("licence") or entry.get("license")
+    if licence is not None and not isinstance(licence, str):
+        raise _bad_models(path, f"has an entry {number} whose licence is not a text")
+    return ModelDeclaration(
+        place,
+        tuple(sources),
+        match[1].lower() if match else None,
+        shorten_licence(licence) if licence else None,
+    )
 
 
 def _bad_models(path: Path, problem: str) -> Failure:

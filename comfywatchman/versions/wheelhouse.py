@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
@@ -28,6 +29,7 @@ from comfywatchman.base.files import (
     write_atomic,
 )
 from comfywatchman.versions.lockfile import LockedCode, LockedPackage, LockedPython, VersionLock
+from comfywatchman.versions.package_files import PackageFile
 from comfywatchman.versions.staging import hold_folder, remove_tree
 
 SCHEMA: Final = "comfywatchman/wheelhouse@1"
@@ -107,9 +109,17 @@ class Wheelhouse:
         return self.folder / "wheels"
 
     def find_bundle(self, name: str) -> Path | None:
-        """Return the file with the repository of ComfyUI or a node; None when it is not in the wheelhouse."""
+        """Return the file with the repository of ComfyUI, a node or a submodule; None when it is not there."""
         path = f"repositories/{name}{_BUNDLE}"
         return self.folder / path if any(file.path == path for file in self.manifest.files) else None
+
+    def list_packages(self) -> tuple[PackageFile, ...]:
+        """Return the wheels, with their sizes."""
+        return tuple(
+            PackageFile(file.package, "", Path(file.path).name, file.sha256, file.size)
+            for file in self.manifest.files
+            if file.package
+        )
 
     def pin_packages(self, packages: Iterable[LockedPackage]) -> tuple[LockedPackage, ...]:
         """Return packages as they are installed from here: from the index, with the hashes of these wheels."""
@@ -122,6 +132,11 @@ class Wheelhouse:
             )
             for package in packages
         )
+
+
+def name_submodule(code: str, path: str) -> str:
+    """Return the name under which a wheelhouse holds a submodule: that of its code and its path, without slashes."""
+    return quote(f"{code}/{path}", safe=" ")
 
 
 def build_wheelhouse(lock: VersionLock, target: Path, tools: WheelhouseTools) -> Wheelhouse:

@@ -22,13 +22,14 @@ MARKER: Final = ".comfywatchman-version.json"
 def build_commands(options: argparse.Namespace) -> list[list[str]]:
     """Return the commands that make the target what the lock says; each must succeed."""
     lock, target = str(options.lock.absolute()), options.target.absolute()
+    accepted = ["--accept-licences"] if options.accept_licences else []
     commands = []
     if not (target / MARKER).is_file():
-        clone = ["version", "clone", lock, str(target), "--no-start"]
+        clone = ["version", "clone", lock, str(target), "--no-start", *accepted]
         commands.append([*clone, "--skip-models"] if options.skip_models or options.restore else clone)
     if not options.skip_models:
         verify = ["--comfyui", str(target / "ComfyUI"), "version", "verify", lock, "--quick"]
-        commands.append([*verify, "--restore"] if options.restore else verify)
+        commands.append([*verify, "--restore", *accepted] if options.restore else verify)
     return commands
 
 
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--target", type=Path, required=True, help="the folder of the version")
     parser.add_argument("--skip-models", action="store_true", help="leave the models out")
     parser.add_argument("--restore", action="store_true", help="fetch missing models")
+    parser.add_argument("--accept-licences", action="store_true", help="accept licences that restrict the use")
     for command in build_commands(parser.parse_args(arguments)):
         try:
             status = subprocess.run([PROGRAM, *command], stdout=sys.stderr, check=False).returncode

@@ -95,6 +95,7 @@ def test_resolver_builds_once_and_then_compares(tmp_path: Path) -> None:
     (target / ".comfywatchman-version.json").touch()
     assert resolve(tmp_path, "--restore") == (0, [f"{verify} --restore"])
     assert resolve(tmp_path, failing="verify") == (3, [verify])
+    assert resolve(tmp_path, "--restore", "--accept-licences") == (0, [f"{verify} --restore --accept-licences"])
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ def run(
 
     from comfywatchman.base.errors import Failure
     from comfywatchman.base.stop import StopEvent
-    from comfywatchman.cli.render import DONE, print_json, printable
+    from comfywatchman.cli.render import DONE, print_json
     from comfywatchman.handler.handle import HandlerOptions, handle_request, ignore_progress, refuse_private
     from comfywatchman.handler.request import OutputMode, parse_request
 
@@ -85,12 +85,8 @@ def run(
             raise
     if as_json:
         print_json(**result)
-    elif store is not None:
-        # One link a line, for scripts.
-        for output in result["outputs"]:
-            click.echo(printable(output["data"]))
     else:
-        _print_outputs(result["outputs"])
+        _print_outputs(result["outputs"], only_links=store is not None)
     context.exit(DONE)
 
 
@@ -127,10 +123,15 @@ def _build_progress() -> Callable[[RunProgress], None]:
     return show
 
 
-def _print_outputs(outputs: list[dict[str, Any]]) -> None:
+def _print_outputs(outputs: list[dict[str, Any]], *, only_links: bool) -> None:
     from comfywatchman.base.text import format_size
-    from comfywatchman.cli.render import print_table
+    from comfywatchman.cli.render import print_table, printable
 
+    if only_links:
+        # One a line, for scripts.
+        for output in outputs:
+            click.echo(printable(output["data"]))
+        return
     rows = []
     for output in outputs:
         size = format_size(output["size_bytes"]) if "size_bytes" in output else ""

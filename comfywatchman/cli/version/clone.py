@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from comfywatchman.cli.options import complete_names, json_option
-from comfywatchman.cli.version.common import build_network, package_options
+from comfywatchman.cli.version.common import accept_option, build_network, package_options
+
+if TYPE_CHECKING:
+    from comfywatchman.app.session import Session
+    from comfywatchman.app.version_clones import CloneOptions
+    from comfywatchman.versions.lockfile import VersionLock
 
 
 @click.command("clone")
@@ -24,6 +30,7 @@ from comfywatchman.cli.version.common import build_network, package_options
     help="Take packages and repositories from the folder that `version wheelhouse` made, and nothing from the network.",
 )
 @click.option("--allow-local", is_flag=True, help="Allow repositories that are folders of this machine.")
+@accept_option
 @json_option
 @click.pass_context
 def clone(
@@ -39,6 +46,7 @@ def clone(
     offline: bool,
     wheelhouse: Path | None,
     allow_local: bool,
+    accept_licences: bool,
     as_json: bool,
 ) -> None:
     """Build VERSION anew in the folder TARGET, from its lock alone.
@@ -54,10 +62,9 @@ def clone(
     """
     from comfywatchman.app.version_clones import CloneOptions, build_clone_tools
     from comfywatchman.base.files import printable_path
-    from comfywatchman.base.text import format_size, pluralize
     from comfywatchman.cli.render import DONE, print_json
     from comfywatchman.cli.version.common import ignore_progress, open_lock, show_progress
-    from comfywatchman.versions.clone import clone_version
+    from comfywatchman.versions.clone import check_clonable, clone_version
     from comfywatchman.versions.wheelhouse import open_wheelhouse
 
     lock = open_lock(context.obj, version)
@@ -71,9 +78,8 @@ def clone(
         use_cpu=use_cpu,
         wheelhouse=open_wheelhouse(wheelhouse.absolute(), lock) if wheelhouse else None,
     )
-    if lock.models and not skip_models:
-        size = sum(model.size for model in lock.models)
-        progress(f"{pluralize(len(lock.models), 'model')} of {format_size(size)} in all belong to this version")
+    check_clonable(lock, allow_local=allow_local, with_models=not skip_models)
+    _show_plan(context.obj, lock, options, with_models=not skip_models, accept=accept_licences, as_json=as_json)
     tools = build_clone_tools(context.obj, options, progress)
     place = clone_version(lock, target.absolute(), tools, with_models=not skip_models, allow_local=allow_local)
     if as_json:
@@ -83,3 +89,29 @@ def clone(
         if lock.python is not None:
             click.echo(f"Start it: cd {printable_path(place.comfyui)} && .venv/bin/python main.py")
     context.exit(DONE)
+
+
+def _show_plan(
+    session: Session, lock: VersionLock, options: CloneOptions, *, with_models: bool, accept: bool, as_json: bool
+) -> None:
+    """Tell licences and gigabytes before anything is fetched.
+
+    Raises:
+        Failure: `version-licence-unaccepted`.
+    """
+    from comfywatchman.app.version_clones import find_known_licences, find_local_models, list_clone_packages
+    from comfywatchman.base.text import format_size, pluralize
+    from comfywatchman.cli.version.common import confirm_licences, describe_packages, show_progress
+    from comfywatchman.versions.licences import list_licensed_parts
+
+    models = lock.models if with_models else ()
+    local = find_local_models(session) if models else {}
+    fetched = [model for model in models if model.sha256 not in local]
+    parts = list_licensed_parts(lock.nodes, fetched, find_known_licences(session).get)
+    confirm_licences(parts, accept=accept, as_json=as_json)
+    if as_json:
+        return
+    if models:
+        size = format_size(sum(model.size for model in models))
+        show_progress(f"{pluralize(len(models), 'model')} of {size} in all belong to this version")
+    show_progress(describe_packages(list_clone_packages(lock, options)))

@@ -13,6 +13,7 @@ from comfywatchman.cli.options import CommandT
 if TYPE_CHECKING:
     from comfywatchman.app.session import Session
     from comfywatchman.governance.store.settings import NetworkTable
+    from comfywatchman.versions.licences import LicensedPart
     from comfywatchman.versions.lockfile import VersionLock
     from comfywatchman.versions.package_files import PackageFile
 
@@ -116,17 +117,60 @@ def build_question(purpose: str, *, yes: bool) -> Callable[[tuple[PackageFile, .
 
     def ask(files: tuple[PackageFile, ...]) -> None:
         from comfywatchman.base.errors import Failure
-        from comfywatchman.base.text import format_size, pluralize
-        from comfywatchman.versions.package_files import sum_sizes
 
-        size, unknown = sum_sizes(files)
-        more = f", and {unknown} of unknown size" if unknown else ""
-        text = f"{pluralize(len(files), 'package')} of {format_size(size)} in all{more}"
+        text = describe_packages(files)
         click.echo(f"{purpose} {text}; those in uv's cache are not fetched again.", err=True)
         if not yes and not click.confirm("Fetch them?", err=True):
             raise Failure("version-unconfirmed", f"Nothing was fetched: {text}.", hint="The same command asks again.")
 
     return ask
+
+
+def describe_packages(files: tuple[PackageFile, ...]) -> str:
+    """Return how much packages take, and how many have an unknown size."""
+    from comfywatchman.base.text import format_size, pluralize
+    from comfywatchman.versions.package_files import sum_sizes
+
+    size, unknown = sum_sizes(files)
+    more = f", and {unknown} of unknown size" if unknown else ""
+    return f"{pluralize(len(files), 'package')} of {format_size(size)} in all{more}"
+
+
+def accept_option(command: CommandT) -> CommandT:
+    """Add the option that accepts restricting licences: `accept_licences`."""
+    text = "Accept licences that forbid commercial use, or that must be accepted."
+    return click.option("--accept-licences", is_flag=True, help=text)(command)
+
+
+def confirm_licences(parts: tuple[LicensedPart, ...], *, accept: bool, as_json: bool) -> None:
+    """Show the licences of parts before they are fetched, and require consent to those that restrict their use.
+
+    Raises:
+        Failure: `version-licence-unaccepted`.
+    """
+    import sys
+
+    from comfywatchman.base.errors import Failure
+    from comfywatchman.base.text import pluralize
+    from comfywatchman.cli.render import printable
+
+    if not as_json:
+        for part in parts:
+            if part.licence is not None:
+                more = f", which {part.restriction}" if part.restriction else ""
+                click.echo(f"Licence of {part.kind} {printable(part.name)}: {printable(part.licence)}{more}.", err=True)
+        unknown = sum(part.licence is None for part in parts)
+        if unknown:
+            click.echo(f"{pluralize(unknown, 'part')} of unknown licence.", err=True)
+    restricted = [part for part in parts if part.restriction is not None]
+    if not restricted or accept:
+        return
+    if not as_json and sys.stdin.isatty() and click.confirm("Accept these licences?", err=True):
+        return
+    shown = "; ".join(f"{part.name} has the licence {part.licence}, which {part.restriction}" for part in restricted)
+    raise Failure(
+        "version-licence-unaccepted", f"{shown}.", hint="Read the licences. To accept them: --accept-licences"
+    )
 
 
 def show_progress(text: str) -> None:

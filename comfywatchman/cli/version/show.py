@@ -70,6 +70,7 @@ def show(context: click.Context, version: str, as_json: bool) -> None:
     from comfywatchman.cli.version.common import open_lock
     from comfywatchman.cli.version.create import describe_gap
     from comfywatchman.versions.describe import describe_code
+    from comfywatchman.versions.lockfile import get_licence
 
     lock = open_lock(context.obj, version)
     if as_json:
@@ -81,15 +82,19 @@ def show(context: click.Context, version: str, as_json: bool) -> None:
         python = f"{lock.python.implementation} {lock.python.version} on {lock.python.platform}"
         click.echo(f"{python}{backend}, {len(lock.python.packages)} packages")
     codes = (lock.comfyui, *lock.nodes)
-    print_table(("Code", "State", "From"), [(code.name, describe_code(code), code.repo or "-") for code in codes])
+    rows = [(code.name, describe_code(code), get_licence(code) or "unknown", code.repo or "-") for code in codes]
+    print_table(("Code", "State", "Licence", "From"), rows)
     if lock.models:
-        rows = [(model.path, format_size(model.size), model.sha256[:12]) for model in lock.models]
-        print_table(("Model", "Size", "SHA-256"), rows)
+        models = [
+            (model.path, format_size(model.size), model.sha256[:12], get_licence(model) or "unknown")
+            for model in lock.models
+        ]
+        print_table(("Model", "Size", "SHA-256", "Licence"), models)
     if lock.workflows:
         print_table(("Workflow", "Verdict"), [(workflow.path, workflow.status) for workflow in lock.workflows])
     if lock.unpinned:
-        rows = [(gap.kind, gap.name, describe_gap(gap.reason)) for gap in lock.unpinned]
-        print_table(("Not pinned", "Name", "Why"), rows)
+        gaps = [(gap.kind, gap.name, describe_gap(gap.reason)) for gap in lock.unpinned]
+        print_table(("Not pinned", "Name", "Why"), gaps)
     context.exit(DONE)
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from comfywatchman.cli.options import complete_names, json_option
+from comfywatchman.cli.version.common import accept_option
 
 if TYPE_CHECKING:
-    from comfywatchman.versions.lockfile import VersionLock
+    from comfywatchman.app.session import Session
+    from comfywatchman.versions.lockfile import LockedModel, VersionLock
     from comfywatchman.versions.restore import RestoredModel
     from comfywatchman.versions.verify import InstalledState, PartFinding
 
@@ -29,6 +31,7 @@ _STATES = ("ok", "missing", "different", "extra", "unknown")
 @click.option("--models-only", is_flag=True, help="Compare only the models.")
 @click.option("--restore", is_flag=True, help="Put missing models back: linked from this host, or downloaded.")
 @click.option("--overwrite", is_flag=True, help="With --restore: also replace models with another content.")
+@accept_option
 @click.option("--all", "show_all", is_flag=True, help="Also list the parts that are as the lock says.")
 @json_option
 @click.pass_context
@@ -40,6 +43,7 @@ def verify(
     models_only: bool,
     restore: bool,
     overwrite: bool,
+    accept_licences: bool,
     show_all: bool,
     as_json: bool,
 ) -> None:
@@ -57,7 +61,7 @@ def verify(
     """
     from comfywatchman.app.version_clones import build_model_placer
     from comfywatchman.app.versions import build_model_hasher, read_installed_state
-    from comfywatchman.cli.render import FAILED, USAGE, print_json, print_table
+    from comfywatchman.cli.render import print_json, print_table
     from comfywatchman.cli.version.common import ignore_progress, open_lock, show_progress
     from comfywatchman.versions.restore import RestoreTools, restore_models
     from comfywatchman.versions.verify import PartState, verify_version
@@ -72,11 +76,11 @@ def verify(
     restored: tuple[RestoredModel, ...] = ()
     if restore:
         progress = ignore_progress if as_json else show_progress
-        _announce(lock, findings, progress, overwrite=overwrite)
+        wanted = _find_wanted(lock, findings, overwrite=overwrite)
+        _show_plan(context.obj, wanted, progress, accept=accept_licences, as_json=as_json)
         tools = RestoreTools(build_model_placer(context.obj, progress), build_model_hasher(context.obj))
         restored = restore_models(lock, findings, state.models, tools, overwrite=overwrite)
         findings = compare(lock, state, hash_file=hash_file)
-    states = {finding.state for finding in findings}
     if as_json:
         print_json(version=lock.tag, content_sha256=lock.content_sha256, findings=findings, restored=restored)
     else:
@@ -86,26 +90,49 @@ def verify(
             print_table(("Kind", "Name", "State", "Locked", "Here"), rows)
         _print_restored(restored)
         click.echo(summarize([finding.state.value for finding in findings]))
-        unpinned = [gap for gap in lock.unpinned if not models_only or gap.kind == "model"]
-        _print_unpinned(len(unpinned), context.obj.format_command("version", "show", version))
-    if PartState.UNKNOWN in states:
-        context.exit(USAGE)
-    if states & {PartState.MISSING, PartState.DIFFERENT}:
-        context.exit(FAILED)
+        unpinned = sum(not models_only or gap.kind == "model" for gap in lock.unpinned)
+        _print_unpinned(unpinned, context.obj.format_command("version", "show", version))
+    context.exit(_choose_exit_code(findings))
 
 
-def _announce(
-    lock: VersionLock, findings: Iterable[PartFinding], progress: Callable[[str], None], *, overwrite: bool
-) -> None:
-    """Tell how much will be fetched, before anything is."""
-    from comfywatchman.base.text import format_size, pluralize
+def _choose_exit_code(findings: Iterable[PartFinding]) -> int:
+    from comfywatchman.cli.render import DONE, FAILED, USAGE
     from comfywatchman.versions.verify import PartState
 
-    sizes = {model.path: model.size for model in lock.models}
+    states = {finding.state for finding in findings}
+    if PartState.UNKNOWN in states:
+        return USAGE
+    return FAILED if states & {PartState.MISSING, PartState.DIFFERENT} else DONE
+
+
+def _find_wanted(lock: VersionLock, findings: Iterable[PartFinding], *, overwrite: bool) -> list[LockedModel]:
+    """Return the models that are to be put back."""
+    from comfywatchman.versions.verify import PartState
+
     states = {PartState.MISSING, PartState.DIFFERENT} if overwrite else {PartState.MISSING}
-    wanted = [sizes[finding.name] for finding in findings if finding.kind == "model" and finding.state in states]
+    names = {finding.name for finding in findings if finding.kind == "model" and finding.state in states}
+    return [model for model in lock.models if model.path in names]
+
+
+def _show_plan(
+    session: Session, wanted: list[LockedModel], progress: Callable[[str], None], *, accept: bool, as_json: bool
+) -> None:
+    """Tell licences and gigabytes before anything is fetched.
+
+    Raises:
+        Failure: `version-licence-unaccepted`.
+    """
+    from comfywatchman.app.version_clones import find_known_licences, find_local_models
+    from comfywatchman.base.text import format_size, pluralize
+    from comfywatchman.cli.version.common import confirm_licences
+    from comfywatchman.versions.licences import list_licensed_parts
+
+    local = find_local_models(session)
+    fetched = [model for model in wanted if model.sha256 not in local]
+    confirm_licences(list_licensed_parts((), fetched, find_known_licences(session).get), accept=accept, as_json=as_json)
     if wanted:
-        progress(f"Restoring {pluralize(len(wanted), 'model')} of {format_size(sum(wanted))} in all")
+        size = format_size(sum(model.size for model in wanted))
+        progress(f"Restoring {pluralize(len(wanted), 'model')} of {size} in all")
 
 
 def _verify_only_models(

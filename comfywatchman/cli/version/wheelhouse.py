@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from comfywatchman.cli.options import json_option
-from comfywatchman.cli.version.common import build_network, package_options
+from comfywatchman.cli.version.common import accept_option, build_network, package_options
+
+if TYPE_CHECKING:
+    from comfywatchman.versions.wheelhouse import Wheelhouse
 
 
 @click.command("wheelhouse")
@@ -17,6 +21,7 @@ from comfywatchman.cli.version.common import build_network, package_options
 @click.option("--no-code", is_flag=True, help="Leave the repositories of ComfyUI and its nodes out.")
 @package_options
 @click.option("--allow-local", is_flag=True, help="Allow repositories that are folders of this machine.")
+@accept_option
 @click.option("--yes", is_flag=True, help="Do not ask before packages are fetched.")
 @json_option
 @click.pass_context
@@ -30,6 +35,7 @@ def wheelhouse(
     find_links: tuple[str, ...],
     offline: bool,
     allow_local: bool,
+    accept_licences: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -43,20 +49,22 @@ def wheelhouse(
       comfywatchman version wheelhouse 2026-11 ./house --no-code --yes
     """
     from comfywatchman.app.version_wheelhouses import WheelhouseOptions, build_wheelhouse_tools
-    from comfywatchman.base.files import printable_path
-    from comfywatchman.base.text import format_size, pluralize
     from comfywatchman.cli.render import DONE, print_json
     from comfywatchman.cli.version.common import (
         build_question,
+        confirm_licences,
         ignore_progress,
         open_lock,
         require_answer,
         show_progress,
     )
+    from comfywatchman.versions.licences import list_licensed_parts
     from comfywatchman.versions.wheelhouse import build_wheelhouse
 
     require_answer(yes=yes, as_json=as_json)
     lock = open_lock(context.obj, version)
+    nodes = () if no_code else lock.nodes
+    confirm_licences(list_licensed_parts(nodes, (), lambda _: None), accept=accept_licences, as_json=as_json)
     options = WheelhouseOptions(
         python=python.absolute() if python else None,
         network=build_network(index, find_links, offline=offline),
@@ -66,14 +74,29 @@ def wheelhouse(
     progress = ignore_progress if as_json else show_progress
     tools = build_wheelhouse_tools(options, confirm=build_question("The version needs", yes=yes), progress=progress)
     house = build_wheelhouse(lock, target.absolute(), tools)
-    files = house.manifest.files
-    built = sum(file.is_built for file in files)
-    size = sum(file.size for file in files)
     if as_json:
-        print_json(path=str(house.folder), files=files, size_bytes=size, built=built)
+        files = house.manifest.files
+        print_json(path=str(house.folder), files=files, size_bytes=_sum_sizes(house), built=_count_built(house))
     else:
-        more = f", {built} of them built from source" if built else ""
-        shown = printable_path(house.folder)
-        click.echo(f"Wrote {shown}: {pluralize(len(files), 'file')} of {format_size(size)}{more}.")
-        click.echo(f"Use it: comfywatchman version clone {lock.tag} FOLDER --wheelhouse {shown}")
+        _print_house(house, lock.tag)
     context.exit(DONE)
+
+
+def _sum_sizes(house: Wheelhouse) -> int:
+    return sum(file.size for file in house.manifest.files)
+
+
+def _count_built(house: Wheelhouse) -> int:
+    return sum(file.is_built for file in house.manifest.files)
+
+
+def _print_house(house: Wheelhouse, tag: str) -> None:
+    from comfywatchman.base.files import printable_path
+    from comfywatchman.base.text import format_size, pluralize
+
+    built = _count_built(house)
+    more = f", {built} of them built from source" if built else ""
+    shown = printable_path(house.folder)
+    count = pluralize(len(house.manifest.files), "file")
+    click.echo(f"Wrote {shown}: {count} of {format_size(_sum_sizes(house))}{more}.")
+    click.echo(f"Use it: comfywatchman version clone {tag} FOLDER --wheelhouse {shown}")
