@@ -157,8 +157,8 @@ def clone_locked_code(
     Args:
         code: The code.
         folder: Where to clone it; must not exist.
-        find_bundle: Returns the file with the repository of a code, or of a submodule by `name_submodule`; None to clone
-            from its address.
+        find_bundle: Returns the file with the repository of a code, or of a submodule (`name_submodule`); None to use
+            its address.
         allow_local: Whether its address may be a folder of this machine.
         progress: Called now and then with a line of git's progress output.
 

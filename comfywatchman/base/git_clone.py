@@ -16,8 +16,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.git import read_head
-from comfywatchman.base.process import ChildProcess
+from comfywatchman.base.git import list_submodules, read_head
+from comfywatchman.base.process import ChildProcess, run_with_timeout
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")
 _WHOLE_COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -54,6 +54,7 @@ def clone_repository(
     timeout_seconds: float,
     progress: Callable[[str], None],
     pass_on: Sequence[int] = (),
+    find_submodule: Callable[[str], Path | None] | None = None,
 ) -> str:
     """Clone a repository with its submodules and check out one ref; return the commit.
 
@@ -66,6 +67,8 @@ def clone_repository(
         timeout_seconds: Time limit for each call of git.
         progress: Called now and then with a line of git's progress output.
         pass_on: Descriptors that git inherits, such as that of a lock.
+        find_submodule: Returns the bundle of a submodule by its path below the folder, so that no address is used; None
+            to clone submodules from their addresses.
 
     Raises:
         Failure: `git-missing`, `git-failed` or `child-timeout`.
@@ -78,7 +81,9 @@ def clone_repository(
         # An empty repository is reported as such, not as a failed checkout.
         _read_commit(repository, folder)
     git.run("-C", str(folder), "checkout", "--quiet", "--force", *_checkout_arguments(git, folder, ref))
-    if (folder / ".gitmodules").is_file():
+    if find_submodule is not None:
+        _clone_submodules(git, folder, "", find_submodule)
+    elif (folder / ".gitmodules").is_file():
         git.run("-C", str(folder), "submodule", "--quiet", "update", "--init", "--recursive")
     return _read_commit(repository, folder)
 
@@ -93,14 +98,57 @@ def write_bundle(folder: Path, bundle: Path, *, timeout_seconds: float) -> None:
     git.run("-C", str(folder), "bundle", "create", "--quiet", str(bundle), "HEAD")
 
 
+def list_all_submodules(folder: Path, *, timeout_seconds: float) -> tuple[str, ...]:
+    """Return the submodules of a clone, and theirs, by their paths below it; those without files are left out.
+
+    Raises:
+        Failure: `git-failed`.
+    """
+    found = []
+    for path in _list_submodules(folder, timeout_seconds):
+        if read_head(folder / path) is not None:
+            found.append(path)
+            further = list_all_submodules(folder / path, timeout_seconds=timeout_seconds)
+            found += [f"{path}/{inner}" for inner in further]
+    return tuple(found)
+
+
+def _list_submodules(folder: Path, timeout_seconds: float) -> tuple[str, ...]:
+    paths = list_submodules(folder, timeout_seconds=timeout_seconds)
+    if paths is None:
+        raise Failure("git-failed", f"git cannot list the submodules of {folder}.", hint="Clone it again.")
+    return paths
+
+
+def _clone_submodules(git: _GitRunner, folder: Path, prefix: str, find_submodule: Callable[[str], Path | None]) -> None:
+    """Clone the submodules of a working copy, and theirs, from bundles."""
+    for path in _list_submodules(folder, git.timeout_seconds):
+        bundle = find_submodule(f"{prefix}{path}")
+        name = git.find_submodule_name(folder, path)
+        if name is None:
+            # A commit of another repository that .gitmodules does not name: git clones nothing there either.
+            continue
+        if bundle is None:
+            raise Failure(
+                "git-failed",
+                f"The submodule {prefix}{path} is not in the wheelhouse.",
+                hint="Make the wheelhouse again where there is a network: comfywatchman version wheelhouse",
+            )
+        git.run("-C", str(folder), "config", f"submodule.{name}.url", str(bundle))
+        git.run("-C", str(folder), "submodule", "--quiet", "update", "--init", "--", path)
+        _clone_submodules(git, folder / path, f"{prefix}{path}/", find_submodule)
+
+
 def set_origin(folder: Path, url: str, *, timeout_seconds: float) -> None:
-    """Change the address that a clone states as its origin.
+    """Change the address that a clone states as its origin; its submodules get those that it names.
 
     Raises:
         Failure: `git-missing`, `git-failed` or `child-timeout`.
     """
     git = _GitRunner(Repository(url, is_local=True), timeout_seconds, lambda _line: None, ())
     git.run("-C", str(folder), "remote", "set-url", "origin", "--", url)
+    if (folder / ".gitmodules").is_file():
+        git.run("-C", str(folder), "submodule", "--quiet", "sync", "--recursive")
 
 
 def _read_commit(repository: Repository, folder: Path) -> str:
@@ -130,6 +178,21 @@ class _GitRunner:
         status, errors = self.try_run(*arguments)
         if status != 0:
             raise self._failure(errors)
+
+    def find_submodule_name(self, folder: Path, path: str) -> str | None:
+        """Return the name of a submodule in .gitmodules by its path; None when it has none."""
+        arguments = ("config", "--file", ".gitmodules", "--null", "--get-regexp", r"^submodule\..*\.path$")
+        result = run_with_timeout(
+            [_find_git(), "--no-pager", "-C", str(folder), *arguments],
+            timeout_seconds=self.timeout_seconds,
+            extra_environment=_clone_environment(self.repository),
+            dies_with_us=True,
+        )
+        for entry in result.output.decode("utf-8", "surrogateescape").split("\0"):
+            key, _, value = entry.partition("\n")
+            if value == path:
+                return key.removeprefix("submodule.").removesuffix(".path")
+        return None
 
     def try_run(self, *arguments: str) -> tuple[int, str]:
         """Run git to its end; return its status and error output."""

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +17,7 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.git import is_dirty, read_head, read_origin
-from comfywatchman.base.git_clone import Repository, clone_repository
+from comfywatchman.base.git_clone import Repository, clone_repository, list_all_submodules, set_origin, write_bundle
 from tests.base.test_git import git, working_copy
 
 HIDDEN = "t0ken"
@@ -92,6 +92,44 @@ def test_submodules_are_cloned_recursively(pack: Path, tmp_path: Path) -> None:
     git(outer, "commit", "-q", "-m", "with inner")
     get(outer, tmp_path / "new")
     assert read_head(tmp_path / "new/inner") == git(pack, "rev-parse", "main")
+
+
+@pytest.mark.slow
+def test_submodules_come_from_bundles_without_their_addresses(pack: Path, tmp_path: Path) -> None:
+    middle = working_copy(tmp_path / "middle")
+    git(middle, "submodule", "add", "-q", str(pack), "deep one")
+    git(middle, "commit", "-q", "-m", "with deep one")
+    outer = working_copy(tmp_path / "outer")
+    git(outer, "submodule", "add", "-q", "--name", "own name", str(middle), "lib/inner")
+    git(outer, "commit", "-q", "-m", "with inner")
+    get(outer, tmp_path / "first")
+    paths = list_all_submodules(tmp_path / "first", timeout_seconds=60)
+    assert paths == ("lib/inner", "lib/inner/deep one")
+    bundles = {path: tmp_path / f"{number}.bundle" for number, path in enumerate(("", *paths))}
+    for path, bundle in bundles.items():
+        write_bundle(tmp_path / "first" / path, bundle, timeout_seconds=60)
+    for folder in (pack, middle, outer):
+        folder.rename(folder.with_name(f"{folder.name}.gone"))
+
+    def clone(target: Path, find_submodule: Callable[[str], Path | None]) -> None:
+        repository = Repository(str(bundles[""]), is_local=True)
+        clone_repository(
+            repository,
+            target,
+            ref=read_head(tmp_path / "first") or "",
+            timeout_seconds=60,
+            progress=lambda _line: None,
+            find_submodule=find_submodule,
+        )
+
+    clone(tmp_path / "second", bundles.get)
+    set_origin(tmp_path / "second", "https://example.org/outer.git", timeout_seconds=60)
+    for path in paths:
+        assert read_head(tmp_path / "second" / path) == read_head(tmp_path / "first" / path)
+    assert git(tmp_path / "second", "config", "submodule.own name.url") == str(middle)
+    assert git(tmp_path / "second/lib/inner", "remote", "get-url", "origin") == str(middle)
+    with pytest.raises(Failure, match="lib/inner is not in the wheelhouse"):
+        clone(tmp_path / "third", lambda _path: None)
 
 
 def test_empty_repository_is_a_failure(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def runpod(
     \b
     Examples:
       comfywatchman handler runpod --gcs-bucket pictures
-      comfywatchman handler runpod --lock version.lock.json --output-dir /runpod-volume/outputs
+      comfywatchman handler runpod --output-dir /runpod-volume/outputs
     """
     from comfywatchman.comfyui.server.canary import check_server
     from comfywatchman.handler.handle import HandlerOptions, refuse_private

@@ -9,6 +9,7 @@ import pytest
 from click.testing import Result
 
 from tests.cli.version.clonable import ClonableHost, make_clonable
+from tests.versions.hosts import commit_all
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +28,19 @@ def clonable(tmp_path: Path) -> ClonableHost:
     return make_clonable(tmp_path, with_source_archive=True)
 
 
+def add_pack_with_submodule(clonable: ClonableHost, folder: Path) -> None:
+    inner, pack = folder / "inner", clonable.host.comfyui / "custom_nodes" / "pack"
+    for repository in (inner, pack):
+        repository.mkdir(parents=True)
+        (repository / "__init__.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
+        commit_all(repository, origin=str(repository))
+    git = ["git", "-c", "protocol.file.allow=always", "-C", str(pack), "submodule", "--quiet", "add"]
+    subprocess.run([*git, str(inner), "lib/inner"], check=True, capture_output=True)
+    commit_all(pack)
+    created = clonable.host.invoke("version", "create", "first", "--offline", "--replace", "--venv", str(clonable.venv))
+    assert created.exit_code == 0, created.output
+
+
 def make_house(clonable: ClonableHost, target: Path, *options: str) -> Result:
     sources = ["--offline", "--find-links", str(clonable.wheels), "--allow-local", "--python", sys.executable]
     return clonable.host.invoke("version", "wheelhouse", "first", target, *sources, *options)
@@ -35,6 +49,7 @@ def make_house(clonable: ClonableHost, target: Path, *options: str) -> Result:
 @pytest.mark.skipif(not has_namespaces(), reason="this machine allows no network namespaces (unshare --net)")
 def test_version_is_built_without_network_and_starts(clonable: ClonableHost, tmp_path: Path) -> None:
     house = tmp_path / "house"
+    add_pack_with_submodule(clonable, tmp_path)
     made = make_house(clonable, house, "--yes", "--json")
     assert made.exit_code == 0, made.output
     shown = json.loads(made.stdout)
@@ -42,11 +57,15 @@ def test_version_is_built_without_network_and_starts(clonable: ClonableHost, tmp
     # Nobody asked an index for hashes, so none of the wheels is in the lock.
     assert built == {
         "repositories/ComfyUI.bundle": False,
+        "repositories/pack%2Flib%2Finner.bundle": False,
+        "repositories/pack.bundle": False,
         "wheels/handmade-1.0-py3-none-any.whl": True,
         "wheels/tiny-1.0-py3-none-any.whl": True,
     }
     # Everything but the wheelhouse is gone.
     (clonable.host.comfyui / ".git").rename(tmp_path / "git")
+    (clonable.host.comfyui / "custom_nodes" / "pack").rename(tmp_path / "pack")
+    (tmp_path / "inner").rename(tmp_path / "inner.gone")
     for path in clonable.wheels.iterdir():
         path.unlink()
     target = tmp_path / "clone"
@@ -64,6 +83,7 @@ def test_version_is_built_without_network_and_starts(clonable: ClonableHost, tmp
     again = json.loads((tmp_path / "again.json").read_bytes())
     lock = json.loads((target / "version.lock.json").read_bytes())
     assert again["comfyui"] == lock["comfyui"]
+    assert again["nodes"] == lock["nodes"]
     assert again["python"] == lock["python"]
 
 
