@@ -33,11 +33,12 @@ THEME_COOKIE: Final = "comfywatchman_theme"
 NOTICE_COOKIE: Final = "comfywatchman_notice"
 POLICY_OF_3D: Final = (
     CONTENT_POLICY.replace("img-src 'self'", "img-src 'self' blob: data:")
+    .replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
     .replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
     .replace("connect-src 'self'", "connect-src 'self' blob: data:")
     + "; worker-src 'self' blob:"
 )
-"""The 3D viewer has its styles inside, and unpacks textures into blobs."""
+"""The 3D viewer has its styles and a WebAssembly decoder for meshes inside, and unpacks textures into blobs."""
 
 _PATHS: Final = frozenset(page.path for page in PAGES)
 _MAX_NOTICE: Final = 500

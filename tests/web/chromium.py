@@ -66,6 +66,14 @@ class Visit:
         width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         return int(self.page.evaluate(width))
 
+    def list_overflowing_cards(self) -> list[str]:
+        """Return the beginning of each card whose content is wider than the card; a table may scroll inside it."""
+        is_wider = "card.scrollWidth > card.clientWidth + 1 && getComputedStyle(card).overflowX !== 'auto'"
+        cards_of_page = "[...document.querySelectorAll('main .card')]"
+        script = f"{cards_of_page}.filter(card => {is_wider}).map(card => card.outerHTML.slice(0, 200))"
+        cards: list[str] = self.page.evaluate(script)
+        return cards
+
 
 @contextmanager
 def serve_site(site: Site) -> Iterator[str]:

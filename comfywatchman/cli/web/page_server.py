@@ -121,6 +121,7 @@ def serve_page(session: Session, store: JobStore, section: WebSection) -> Iterat
     """
     require_packages()
     from comfywatchman.app.pages.page_host import PageHost
+    from comfywatchman.app.pages.report_warmer import keep_report_warm
     from comfywatchman.web.application import build_application
     from comfywatchman.web.security.request_guard import GuardPolicy, is_loopback
     from comfywatchman.web.server import open_socket, require_running, serve
@@ -137,8 +138,9 @@ def serve_page(session: Session, store: JobStore, section: WebSection) -> Iterat
         )
     secrets.read_key()
     policy = GuardPolicy(find_own_names(section), needs_session_to_read=is_public)
+    page_host = PageHost(session, JobAgent(session), store)
     application = build_application(
-        PageHost(session, JobAgent(session), store),
+        page_host,
         WebOptions(policy, section.base_path),
         secrets,
         now=session.clock.now,
@@ -147,7 +149,7 @@ def serve_page(session: Session, store: JobStore, section: WebSection) -> Iterat
     port = listener.getsockname()[1]
     shown = "127.0.0.1" if section.host in _ANY_ADDRESS else section.host
     host = f"[{shown}]" if ":" in shown else shown
-    with serve(application, listener) as thread:
+    with serve(application, listener) as thread, keep_report_warm(page_host):
         url = f"http://{host}:{port}{section.base_path}/"
         yield ServedPage(url, is_public, lambda: require_running(thread))
 
