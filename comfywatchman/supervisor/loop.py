@@ -178,17 +178,21 @@ class Orchestrator:
         """
         request = read_switch_request(self.metadata_dir)
         if request is None:
-            return self._start_comfyui(self.current_env_name)
+            return self._start_first()
         age_seconds = self._clock.now().timestamp() - request.timestamp
         if not 0 <= age_seconds <= _REQUEST_SECONDS:
             # It is left from an earlier run, and its page no longer waits for an answer.
             cleanup_switch_request(self.metadata_dir)
-            return self._start_comfyui(self.current_env_name)
+            return self._start_first()
         # A port that is still taken ends the switch, with a status that names its holder.
         wait_for_free_port(self.settings.port, self._stop, limit_seconds=_HANDOVER_SECONDS)
         if self._stop.is_set():
             return None
         return self._handle_switch_request(request.target_env)
+
+    def _start_first(self) -> ComfyRun | None:
+        self._sync_environment(self.current_env_name)
+        return None if self._stop.is_set() else self._start_comfyui(self.current_env_name)
 
     def call_at_end(self, function: Callable[[], None]) -> None:
         """Call a function when the supervisor ends, before another one can begin."""

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -68,6 +69,32 @@ def test_wait_for_health_requires_stability_period(workspace: Workspace) -> None
     assert signals_reason == "canary_ran"
 
 
+class UnstableProbes(FolderProbes):
+    """Answers, fails and answers again before it answers always."""
+
+    answers: ClassVar[list[bool]] = []
+
+    def ask_stats(self) -> bool:
+        number = len(self.answers)
+        self.answers.append(super().ask_stats() and (number >= 8 or number % 3 != 2))
+        return self.answers[-1]
+
+
+def test_wait_for_health_unstable_connection(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UnstableProbes, "answers", [])
+    monkeypatch.setattr(
+        RunningSupervisor,
+        "_build_probes",
+        lambda _self, process: UnstableProbes(process, workspace.comfyui("main")),
+    )
+    settings = replace(QUICK, health=HealthLimits(startup_progress=60, startup=120, steady_answers=3, steady=0.0))
+    with RunningSupervisor(workspace, "main", (), settings) as supervisor:
+        supervisor.wait_for_state("ready")
+        answers = UnstableProbes.answers[:]
+    # Before the ninth answer there were never three in a row.
+    assert answers[:9] == [True, True, False, True, True, False, True, True, True]
+
+
 def test_wait_for_health_with_custom_port(workspace: Workspace) -> None:
     port = find_free_port()
     with RunningSupervisor(workspace, "main", (f"--port={port}",)) as supervisor:
@@ -117,6 +144,21 @@ def test_orchestrator_preserves_environment_across_restarts(workspace: Workspace
     pythons = {str(start["python"]) for start in workspace.starts("main")}
     assert len(pythons) == 1
     assert workspace.starts("other") == []
+
+
+def test_syncs_before_the_start_and_on_each_restart(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts_before: list[int] = []
+    synchronise = Orchestrator._sync_environment
+
+    def record(orchestrator: Orchestrator, name: str) -> None:
+        starts_before.append(len(workspace.starts("main")))
+        synchronise(orchestrator, name)
+
+    monkeypatch.setattr(Orchestrator, "_sync_environment", record)
+    workspace.write_script("main", 42, 42, 0)
+    with RunningSupervisor(workspace, "main") as supervisor:
+        assert supervisor.join() == 0
+    assert starts_before == [0, 1, 2]
 
 
 def test_supervised_flag_prevents_nested_orchestrators(workspace: Workspace) -> None:
