@@ -83,6 +83,17 @@ def test_external_resources_are_used_by_their_owners_only() -> None:
     assert others == []
 
 
+def test_json_is_decoded_by_the_function_that_reports_every_damage() -> None:
+    """`msgspec.json.decode` raises other errors than its own for bad UTF-8 and for deep nesting."""
+    users = {
+        module.name
+        for module in read_modules()
+        for node in module.nodes
+        if isinstance(node, ast.Attribute) and node.attr == "decode" and ast.unparse(node.value) == "msgspec.json"
+    }
+    assert users == {"base/json_values.py"}
+
+
 def test_import_contracts_hold_for_all_modules() -> None:
     """With `as_packages = false` a contract of the package would check `comfywatchman/__init__.py` alone."""
     settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))

@@ -1,8 +1,31 @@
-"""Read parsed JSON of unknown form: each function returns a value of the expected type, whatever the input is."""
+"""Decode JSON into typed values, and read parsed JSON of unknown form without errors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+def decode_json(content: bytes | bytearray | str, shape: type[T]) -> T:
+    """Return the value of a JSON text.
+
+    Args:
+        content: The text.
+        shape: The type of the value.
+
+    Raises:
+        msgspec.DecodeError: The text is not JSON, not UTF-8 or nested too deeply, or the value has another type or is
+            out of range.
+    """
+    try:
+        return msgspec.json.decode(content, type=shape)
+    except (UnicodeDecodeError, RecursionError) as error:
+        # msgspec itself raises these two as they are.
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def as_mapping(value: object) -> Mapping[str, object]:

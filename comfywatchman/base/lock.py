@@ -20,6 +20,7 @@ from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular, unwritable_failure
 from comfywatchman.base.process import read_process_identity
+from comfywatchman.base.state.ranges import check_times
 
 _HOLDER_BYTES: Final = 4096
 _PAUSE_SECONDS: Final = 0.001
@@ -45,6 +46,14 @@ class LockHolder(msgspec.Struct, frozen=True):
     boot_id: str
     command: str
     since: str
+
+    def __post_init__(self) -> None:
+        """Check the times.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        check_times(self.since)
 
 
 @contextmanager

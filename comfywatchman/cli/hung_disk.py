@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final, TypeVar
 
 from comfywatchman.base.errors import Failure
@@ -17,6 +19,7 @@ T = TypeVar("T")
 INTERRUPTED: Final = 130
 _GRACE_SECONDS: Final = 2.0
 _RECORD_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 0.5
 
 
 def call_within(seconds: float, read: Callable[[], T], *, what: str) -> T:
@@ -59,8 +62,9 @@ def call_within(seconds: float, read: Callable[[], T], *, what: str) -> T:
 def exit_when_hung(record: Callable[[], None], *, grace_seconds: float = _GRACE_SECONDS) -> Iterator[None]:
     """End the program after Ctrl-C even when the main thread is blocked in a call to a disk that does not answer.
 
-    Python raises KeyboardInterrupt only when that call has returned. The kernel still writes to the wake-up descriptor
-    of the signal, which another thread reads; it waits a grace period for the main thread, then exits with 130.
+    Python raises KeyboardInterrupt only when that call has returned. Another thread waits for the signal: it reads the
+    wake-up descriptor, to which a sleep that signals interrupt writes, and the signals that are pending because the
+    main thread sleeps uninterruptibly. It gives the main thread a grace period, then exits with 130.
 
     Args:
         record: Called before the exit, to leave a trace of it; it may block, too.
@@ -87,8 +91,13 @@ def exit_when_hung(record: Callable[[], None], *, grace_seconds: float = _GRACE_
 
 
 def _watch(reader: int, is_done: threading.Event, record: Callable[[], None], grace_seconds: float) -> None:
-    while signals := os.read(reader, 16):
-        if signal.SIGINT not in signals:
+    while True:
+        if not select.select([reader], [], [], _LOOK_SECONDS)[0]:
+            if not _is_interrupt_pending():
+                continue
+        elif not (signals := os.read(reader, 16)):
+            return
+        elif signal.SIGINT not in signals:
             continue
         if is_done.wait(grace_seconds):
             return
@@ -97,3 +106,14 @@ def _watch(reader: int, is_done: threading.Event, record: Callable[[], None], gr
         recorder.join(_RECORD_SECONDS)
         sys.stderr.write("Interrupted. A disk does not answer, so the program was ended as it was.\n")
         os._exit(INTERRUPTED)
+
+
+def _is_interrupt_pending() -> bool:
+    """Return whether SIGINT was sent and no thread has taken it: the kernel chose one that sleeps uninterruptibly."""
+    try:
+        lines = Path("/proc/self/status").read_text("ascii", "replace").splitlines()
+    except OSError:
+        return False
+    # Signals of the process as a whole, as a hexadecimal mask (proc_pid_status(5)).
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith("ShdPnd:")]
+    return any(mask >> (signal.SIGINT - 1) & 1 for mask in masks)

@@ -11,6 +11,8 @@ from comfywatchman.base.append_log import append_line, keep_last_lines
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import read_regular
+from comfywatchman.base.json_values import decode_json
+from comfywatchman.base.state.ranges import check_times
 
 _TRIM_FACTOR: Final = 2
 """The file grows to this many times `keep` before it is trimmed, so that most cycles only append."""
@@ -82,6 +84,14 @@ class CycleRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     found_models: int = 0
     uncertain_model_workflows: int = 0
 
+    def __post_init__(self) -> None:
+        """Check the times.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        check_times(self.started_at)
+
     @property
     def result(self) -> CycleResultKind:
         """The outcome, also of a record of an older version."""
@@ -127,7 +137,7 @@ def read_records(path: Path, *, limit: int, comfyui: str | None = None) -> list[
             break
         # A line may be torn by a power cut, or written by a later version.
         try:
-            record = msgspec.json.decode(line, type=CycleRecord)
+            record = decode_json(line, CycleRecord)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             continue
         if comfyui in {None, record.comfyui}:

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from comfywatchman.base.clock import format_utc, parse_utc
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.settings import Settings
 from comfywatchman.base.state.state_file import CorruptFile
 from comfywatchman.readiness.assessment.assessment import Assessment
@@ -161,9 +162,9 @@ def _read_stored_answers(models: ModelIndex) -> StoredAnswers:
     if not text:
         return StoredAnswers()
     try:
-        header = msgspec.json.decode(text, type=_AnswersHeader)
+        header = decode_json(text, _AnswersHeader)
         if header.schema_version == ANSWERS_SCHEMA_VERSION:
-            return msgspec.json.decode(text, type=StoredAnswers)
+            return decode_json(text, StoredAnswers)
     except msgspec.MsgspecError:
         pass
     return StoredAnswers()
@@ -232,8 +233,11 @@ def _resolve_language_model(cycle: CycleContext, models: ModelIndex) -> Settings
 
 
 def _read_known_model(models: ModelIndex) -> _KnownModel | None:
+    note = models.note(_MODEL_NOTE)
+    if note is None:
+        return None
     try:
-        return msgspec.json.decode(models.note(_MODEL_NOTE) or "null", type=_KnownModel | None)
+        return decode_json(note, _KnownModel)
     except msgspec.MsgspecError:
         return None
 

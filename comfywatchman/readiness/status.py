@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from comfywatchman.base.clock import parse_utc
+from comfywatchman.base.state.ranges import check_times
 from comfywatchman.comfyui.install.identity import ComfyUIIdentity
 from comfywatchman.comfyui.install.reachability import Obstacle
 from comfywatchman.comfyui.loaders.upload_inputs import FileKind
@@ -388,8 +388,6 @@ class MasterStatus(msgspec.Struct, frozen=True):
         """Check the times that are compared with the clock.
 
         Raises:
-            ValueError: One of them is no time.
+            ValueError: One of them is out of range.
         """
-        for text in (self.valid_until, self.checked_at, self.watched_until):
-            if text is not None:
-                parse_utc(text)
+        check_times(self.generated_at, self.valid_until, self.checked_at, self.watched_until)

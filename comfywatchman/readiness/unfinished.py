@@ -12,7 +12,7 @@ import msgspec
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.process import read_process_identity
-from comfywatchman.base.state.ranges import Count, Pid
+from comfywatchman.base.state.ranges import Count, Pid, check_times
 from comfywatchman.base.state.state_file import read_state, write_state
 from comfywatchman.readiness.history import CycleRecord
 
@@ -41,6 +41,14 @@ class RunningMark(msgspec.Struct, frozen=True):
     comfyui: str
     comfyui_root: str
     schema_version: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        """Check the times.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        check_times(self.started_at)
 
 
 def write_mark(path: Path, record: CycleRecord, clock: Clock) -> None:

@@ -12,6 +12,8 @@ import msgspec
 from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular, to_json, write_atomic
+from comfywatchman.base.json_values import decode_json
+from comfywatchman.base.state.ranges import check_times
 from comfywatchman.supervisor.metadata import create_metadata_folder
 
 FOLDER_NAME: Final = "incidents"
@@ -36,6 +38,14 @@ class MemorySample(msgspec.Struct, frozen=True):
     at: str
     resident_bytes: int
     gpu_used_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the times.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        check_times(self.at)
 
 
 class OomCounters(msgspec.Struct, frozen=True):
@@ -79,6 +89,14 @@ class Incident(msgspec.Struct, frozen=True):
     blames_job: bool = False
     has_stack_dump: bool = False
     schema_version: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the times.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        check_times(self.at)
 
     @property
     def is_out_of_memory(self) -> bool:
@@ -148,7 +166,7 @@ def list_incidents(metadata: Path) -> tuple[Incident, ...]:
     for folder in _list_folders(metadata):
         try:
             content = read_regular(folder / FACTS_NAME, max_bytes=_MAX_FACTS_BYTES)
-            incidents.append(msgspec.json.decode(content, type=Incident))
+            incidents.append(decode_json(content, Incident))
         except (Failure, msgspec.MsgspecError):
             continue
     return tuple(incidents)

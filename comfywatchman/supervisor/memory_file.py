@@ -10,6 +10,7 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular, to_json, write_atomic
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.supervisor.incidents import MemorySample
 
 MEMORY_NAME: Final = "memory.json"
@@ -37,6 +38,6 @@ def read_memory(metadata: Path) -> tuple[MemorySample, ...]:
     """Return the samples, oldest first; none when there are none, or the file is damaged."""
     try:
         content = read_regular(metadata / MEMORY_NAME, max_bytes=_MAX_BYTES)
-        return msgspec.json.decode(content, type=PublishedMemory).samples
+        return decode_json(content, PublishedMemory).samples
     except (Failure, msgspec.MsgspecError):
         return ()

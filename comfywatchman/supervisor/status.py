@@ -12,8 +12,10 @@ import msgspec
 from comfywatchman.base.clock import Clock, format_utc, parse_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular, to_json, write_atomic
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.lock import is_held, read_holder
 from comfywatchman.base.process import ProcessIdentity
+from comfywatchman.base.state.ranges import check_times
 from comfywatchman.supervisor.mailbox import CommandName
 from comfywatchman.supervisor.process_files import is_running
 from comfywatchman.supervisor.states import ProofKind, SupervisorState, describe_state
@@ -94,6 +96,14 @@ class SupervisorStatus(msgspec.Struct, frozen=True):
     looked_at_seconds: float | None = None
     schema_version: int = 1
 
+    def __post_init__(self) -> None:
+        """Check the times.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        check_times(self.looked_at, self.since, self.proven_at)
+
     @property
     def sentence(self) -> str:
         """The state in words."""
@@ -123,7 +133,7 @@ def read_status(metadata: Path, clock: Clock) -> SupervisorStatus | None:
     """
     try:
         content = read_regular(metadata / STATUS_NAME, max_bytes=_MAX_BYTES)
-        status = msgspec.json.decode(content, type=SupervisorStatus)
+        status = decode_json(content, SupervisorStatus)
         looked_at = parse_utc(status.looked_at)
     except (Failure, msgspec.MsgspecError, ValueError):
         return None

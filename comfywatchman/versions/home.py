@@ -20,6 +20,7 @@ from comfywatchman.base.files import (
     unwritable_failure,
     write_atomic,
 )
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.process import run_with_timeout
 from comfywatchman.base.text import os_error_text
 
@@ -137,7 +138,7 @@ def write_home_config(home: VersionHome) -> None:
 def read_home_marker(home: VersionHome) -> HomeMarker:
     """Return the marker of a home; an empty one when there is none, or a damaged one."""
     try:
-        return msgspec.json.decode(read_regular(home.marker, max_bytes=_MAX_BYTES), type=HomeMarker)
+        return decode_json(read_regular(home.marker, max_bytes=_MAX_BYTES), HomeMarker)
     except (Failure, msgspec.MsgspecError):
         return HomeMarker()
 

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.process import run_with_timeout
 
 _QUESTION: Final = """
@@ -38,7 +39,7 @@ def read_interpreter(python: Path) -> InterpreterFacts:
     try:
         result = run_with_timeout([str(python), "-I", "-S", "-c", _QUESTION], timeout_seconds=_SECONDS)
         if result.status == 0:
-            return msgspec.json.decode(result.output, type=InterpreterFacts)
+            return decode_json(result.output, InterpreterFacts)
         reason = f"it exited with status {result.status}"
     except Failure as failure:
         reason = failure.message

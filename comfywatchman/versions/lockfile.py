@@ -15,6 +15,7 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path, read_regular, to_json, write_atomic
+from comfywatchman.base.json_values import decode_json
 
 SCHEMA: Final = "comfywatchman/lock@1"
 _TAG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -239,7 +240,7 @@ def read_lock(path: Path) -> VersionLock:
             hint="List the versions that exist: comfywatchman version list",
         ) from failure
     try:
-        lock = msgspec.json.decode(content, type=VersionLock)
+        lock = decode_json(content, VersionLock)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         raise _invalid(path, f"is not a version lock: {error}") from error
     if lock.schema != SCHEMA:

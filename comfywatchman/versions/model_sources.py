@@ -13,6 +13,7 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path, read_regular
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.sources.urls import (
     HuggingFaceFile,
     build_civitai_url,
@@ -98,7 +99,7 @@ def read_declared_models(path: Path) -> tuple[ModelDeclaration, ...]:
         Failure: `version-bad-models`, `version-bad-source`, or a `file-…` code.
     """
     try:
-        content = msgspec.json.decode(read_regular(path, max_bytes=_MAX_SPEC_BYTES))
+        content = decode_json(read_regular(path, max_bytes=_MAX_SPEC_BYTES), object)
     except (msgspec.DecodeError, RecursionError) as error:
         raise _bad_models(path, f"is not JSON: {error}") from error
     entries = content.get("models") if isinstance(content, dict) else content

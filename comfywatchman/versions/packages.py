@@ -21,6 +21,7 @@ from packaging.utils import canonicalize_name
 
 from comfywatchman.base.address import strip_repository_credentials
 from comfywatchman.base.files import read_regular, write_atomic
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.versions.lockfile import LockedPackage, PackageSource
 
 _INSTALLER_FILES: Final = frozenset(
@@ -101,7 +102,7 @@ def record_origins(paths: Sequence[Path], packages: Iterable[LockedPackage]) -> 
 
 def _record_origin(path: Path, package: LockedPackage) -> None:
     if path.exists():
-        content = msgspec.json.decode(read_regular(path, max_bytes=_MAX_ORIGIN_BYTES), type=dict[str, object])
+        content = decode_json(read_regular(path, max_bytes=_MAX_ORIGIN_BYTES), dict[str, object])
     else:
         url, _, fragment = (package.url or "").partition("#")
         content = {"url": url}
@@ -170,7 +171,7 @@ def _read_origin(text: str | None) -> tuple[PackageSource, str | None, str | Non
     if text is None:
         return "index", None, None, ()
     try:
-        origin = msgspec.json.decode(text, type=_DirectUrl)
+        origin = decode_json(text, _DirectUrl)
         url = strip_repository_credentials(origin.url)
         scheme = urlsplit(url or "").scheme
     except (msgspec.DecodeError, ValueError, RecursionError):

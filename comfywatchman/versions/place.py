@@ -14,6 +14,7 @@ import msgspec
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import is_folder, printable_path, read_regular, to_json, write_atomic
 from comfywatchman.base.git import list_tracked_files
+from comfywatchman.base.json_values import decode_json
 
 MARKER_NAME: Final = ".comfywatchman-version.json"
 _USER_FOLDERS: Final = ("input", "output", "user")
@@ -95,7 +96,7 @@ class ClonePlace:
 def read_marker(folder: Path) -> VersionMarker | None:
     """Return the marker of a cloned version; None when it has none, or a damaged one."""
     try:
-        return msgspec.json.decode(read_regular(folder / MARKER_NAME, max_bytes=_MAX_MARKER_BYTES), type=VersionMarker)
+        return decode_json(read_regular(folder / MARKER_NAME, max_bytes=_MAX_MARKER_BYTES), VersionMarker)
     except (Failure, msgspec.MsgspecError):
         return None
 

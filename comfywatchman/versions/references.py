@@ -23,6 +23,7 @@ from comfywatchman.base.files import (
     unwritable_failure,
     write_atomic,
 )
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.versions.pixels import PixelFacts, measure_difference, read_pixels
 from comfywatchman.versions.staging import hold_folder, remove_tree
 
@@ -189,7 +190,7 @@ def read_records(folder: Path) -> OutputRecords:
     path = folder / RECORDS_NAME
     hint = "Record them: comfywatchman version record VERSION --workflow FILE"
     try:
-        records = msgspec.json.decode(read_regular(path, max_bytes=_MAX_RECORDS_BYTES), type=OutputRecords)
+        records = decode_json(read_regular(path, max_bytes=_MAX_RECORDS_BYTES), OutputRecords)
     except Failure as failure:
         message = f"There are no reference outputs in {printable_path(folder)}."
         raise Failure("version-bad-references", message, hint=hint) from failure

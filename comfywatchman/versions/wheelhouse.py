@@ -28,6 +28,7 @@ from comfywatchman.base.files import (
     unwritable_failure,
     write_atomic,
 )
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.versions.lockfile import LockedCode, LockedPackage, LockedPython, VersionLock
 from comfywatchman.versions.package_files import PackageFile
 from comfywatchman.versions.staging import hold_folder, remove_tree
@@ -186,7 +187,7 @@ def open_wheelhouse(folder: Path, lock: VersionLock) -> Wheelhouse:
     """
     path = folder / MANIFEST_NAME
     try:
-        manifest = msgspec.json.decode(read_regular(path, max_bytes=_MAX_MANIFEST_BYTES), type=WheelhouseManifest)
+        manifest = decode_json(read_regular(path, max_bytes=_MAX_MANIFEST_BYTES), WheelhouseManifest)
     except (Failure, msgspec.MsgspecError, RecursionError) as error:
         raise _invalid(folder, f"has no readable {MANIFEST_NAME}") from error
     if manifest.schema != SCHEMA:

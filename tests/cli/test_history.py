@@ -38,10 +38,20 @@ def run(layout: ReadinessLayout, *arguments: str) -> Result:
 def add_cycles(layout: ReadinessLayout) -> None:
     for one in (
         CycleRecord(
-            "c1", "manual", "T1", 0.254, True, read=7, ready=1, missing=2, uncertain=3, invalid=4, unknown_workflows=1
+            "c1",
+            "manual",
+            "2026-11-20T14:00:01Z",
+            0.254,
+            True,
+            read=7,
+            ready=1,
+            missing=2,
+            uncertain=3,
+            invalid=4,
+            unknown_workflows=1,
         ),
-        CycleRecord("c2", "cron", "T2", 0.0, success=False, skipped_reason="low-vram"),
-        CycleRecord("c3", "schedule", "T3", 1.0, success=False, message="disk full"),
+        CycleRecord("c2", "cron", "2026-11-20T14:00:02Z", 0.0, success=False, skipped_reason="low-vram"),
+        CycleRecord("c3", "schedule", "2026-11-20T14:00:03Z", 1.0, success=False, message="disk full"),
     ):
         owned = msgspec.structs.replace(one, comfyui=identify_comfyui(comfyui(layout)).id)
         add_record(layout.history, owned, keep=100)
@@ -52,9 +62,9 @@ def test_cycles_are_listed_newest_first(layout: ReadinessLayout) -> None:
     lines = run(layout, "history").output.splitlines()
     assert lines[0].split("\t")[:4] == ["Started", "Trigger", "Outcome", "Seconds"]
     assert [line.split("\t") for line in lines[1:]] == [
-        ["T3", "schedule", "failed: disk full", "1.00", "", "", "", "", "", ""],
-        ["T2", "cron", "skipped: low-vram", "0.00", "", "", "", "", "", ""],
-        ["T1", "manual", "done", "0.25", "7", "1", "2", "3", "4", "1"],
+        ["2026-11-20T14:00:03Z", "schedule", "failed: disk full", "1.00", "", "", "", "", "", ""],
+        ["2026-11-20T14:00:02Z", "cron", "skipped: low-vram", "0.00", "", "", "", "", "", ""],
+        ["2026-11-20T14:00:01Z", "manual", "done", "0.25", "7", "1", "2", "3", "4", "1"],
     ]
 
 

@@ -1,9 +1,15 @@
+"""Commands on a disk that does not answer. A FUSE file system without a server blocks its readers in the kernel."""
+
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -110,3 +116,77 @@ def test_status_ends_on_a_hung_output_folder(tmp_path: Path, monkeypatch: pytest
     hang.set()
     assert isinstance(result.exception, Failure)
     assert "could not be read within" in result.exception.message
+
+
+@contextlib.contextmanager
+def hung_mount(folder: Path) -> Iterator[None]:
+    """Mount a file system over a folder whose requests nobody answers; who reads there sleeps without signals."""
+    try:
+        descriptor = os.open("/dev/fuse", os.O_RDWR)
+    except OSError:
+        pytest.skip("there is no FUSE here")
+    options = f"fd={descriptor},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
+    mount = subprocess.run(
+        ["mount", "-i", "-t", "fuse", "-o", options, "hung", folder], pass_fds=[descriptor], check=False
+    )
+    try:
+        if mount.returncode:
+            pytest.skip("file systems cannot be mounted here")
+        yield
+    finally:
+        # Without its server the file system fails every request, so that nothing stays blocked.
+        os.close(descriptor)
+        if not mount.returncode:
+            subprocess.run(["umount", "-l", folder], check=True)
+
+
+def has_blocked_thread(pid: int) -> bool:
+    """Return whether a thread of a process sleeps in the kernel without reacting to signals."""
+    states = []
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            states.append(stat.read_text().rpartition(")")[2].split()[0])
+    return "D" in states
+
+
+def wait_until_blocked(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a thread stays blocked: any disk blocks for moments."""
+    deadline, blocked = time.monotonic() + 120, 0
+    while blocked < 40:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        blocked = blocked + 1 if has_blocked_thread(process.pid) else 0
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["models", "custom_nodes", "workflows", "state", "output"])
+def test_interrupt_ends_a_cycle_on_a_hung_disk(tmp_path: Path, place: str) -> None:
+    host = Host(tmp_path)
+    host.write("a.json")
+    host.cycle()
+    folders = {
+        "models": host.comfyui / "models" / "checkpoints",
+        "custom_nodes": host.comfyui / "custom_nodes",
+        "workflows": host.workflows,
+        "state": host.layout.home.state,
+        "output": host.layout.home.output,
+    }
+    with hung_mount(folders[place]), host.started("--run-cycle") as process:
+        wait_until_blocked(process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    if place not in {"state", "output"}:
+        assert host.history()[-1].result in {"failed", "killed"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["state", "output"])
+def test_status_ends_on_a_disk_that_hangs(tmp_path: Path, place: str) -> None:
+    host = Host(tmp_path)
+    host.cycle()
+    folder = host.layout.home.state if place == "state" else host.layout.home.output
+    with hung_mount(folder):
+        result = host.program("status")
+    assert result.returncode != 0
+    assert b"could not be read within" in result.stderr

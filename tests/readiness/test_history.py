@@ -73,8 +73,9 @@ def test_two_processes_keep_all_their_records(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from comfywatchman.readiness.history import CycleRecord, add_record
+started = "2026-11-20T14:00:00Z"
 for number in range(40):
-    add_record(Path(sys.argv[1]), CycleRecord(f"{sys.argv[2]}{number}", "cron", "t", 0.1, False), keep=45)
+    add_record(Path(sys.argv[1]), CycleRecord(f"{sys.argv[2]}{number}", "cron", started, 0.1, False), keep=45)
 """
     children = [subprocess.Popen([sys.executable, "-c", code, str(path), who]) for who in "ab"]
     assert [child.wait(60) for child in children] == [0, 0]

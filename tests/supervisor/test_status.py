@@ -63,6 +63,9 @@ def test_damaged_status_is_no_status(tmp_path: Path, content: bytes) -> None:
     assert read_status(tmp_path, FakeClock()) is None
 
 
-def test_status_with_an_unreadable_time_is_no_status(tmp_path: Path) -> None:
-    write_status(tmp_path, msgspec.structs.replace(READY, looked_at="yesterday"))
+@pytest.mark.parametrize("name", ["looked_at", "since", "proven_at"])
+@pytest.mark.parametrize("text", ["yesterday", "2026-11-20T14:00:00", "9999-12-31T23:59:59-23:59"])
+def test_status_with_an_unreadable_time_is_no_status(tmp_path: Path, name: str, text: str) -> None:
+    content = {**msgspec.to_builtins(READY), name: text}
+    (tmp_path / STATUS_NAME).write_bytes(msgspec.json.encode(content))
     assert read_status(tmp_path, FakeClock()) is None

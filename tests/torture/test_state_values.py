@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,32 +25,7 @@ from comfywatchman.readiness.search.decisions import Decision, Decisions
 from comfywatchman.readiness.search.results import HubIds, SearchCandidate
 from tests.hosts import Host
 from tests.mutation import repeatable
-
-ODD_VALUES: list[Any] = [
-    None,
-    True,
-    0,
-    -1,
-    1,
-    0.5,
-    -1e18,
-    1e308,
-    1e-308,
-    2**31,
-    2**53 + 1,
-    2**63,
-    2**64 - 1,
-    -(2**63),
-    "",
-    "x",
-    "\x00\x1b[31m/../\u202e",
-    "9999-12-31T23:59:59-23:59",
-    "0001-01-01T00:00:00+23:59",
-    "2026-11-20T14:00:00",
-    [],
-    {},
-]
-"""22 values that fit a JSON type and no meaning, or a meaning and no range."""
+from tests.odd_values import ODD_VALUES, list_leaves, replace_value
 
 TIME = "2026-11-20T14:00:00Z"
 SETTINGS = ScheduleSettings(interval_seconds=7200.0, cycle_deadline_seconds=60.0, resume_grace_seconds=120.0)
@@ -97,28 +70,9 @@ def read_document(path: Path) -> Any:
     return orjson.loads(content.splitlines()[-1] if path.suffix == ".jsonl" else content)
 
 
-def list_leaves(document: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Yield the place of every value in a document, containers included."""
-    if place:
-        yield place
-    items: Any = ()
-    if isinstance(document, dict):
-        items = document.items()
-    elif isinstance(document, list):
-        # One element stands for all.
-        items = enumerate(document[:1])
-    for key, value in items:
-        yield from list_leaves(value, (*place, key))
-
-
 def set_value(path: Path, place: tuple[str | int, ...], value: Any) -> bytes:
     """Write a file in which one place has another value; return its new content."""
-    document = copy.deepcopy(read_document(path))
-    target = document
-    for key in place[:-1]:
-        target = target[key]
-    target[place[-1]] = value
-    content = json.dumps(document).encode()
+    content = replace_value(read_document(path), place, value)
     if path.suffix == ".jsonl":
         content = b"\n".join([*path.read_bytes().splitlines()[:-1], content, b""])
     path.write_bytes(content)

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from comfywatchman.base.state.ranges import Count, Pid
+from comfywatchman.base.state.ranges import Count, Pid, check_times
 
 SKIPPED_STATUS: Final = 75
 """Exit status of a cycle that a gate skipped (EX_TEMPFAIL of sysexits.h)."""
@@ -72,6 +72,14 @@ class TaskOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     boot_id: str = ""
     schema_version: Literal[1] = 1
 
+    def __post_init__(self) -> None:
+        """Check the times.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        check_times(self.started_at)
+
 
 class TaskProgress(msgspec.Struct, frozen=True, omit_defaults=True):
     """`state/tasks/<id>.progress.json`: how far it is. Written by the task itself.
@@ -99,6 +107,14 @@ class TaskProgress(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str | None = None
     hint: str | None = None
     schema_version: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        """Check the times.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        check_times(self.updated_at, self.ended_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from comfywatchman.base.clock import Clock, SystemClock
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.gpu.amd import AmdGpu, list_amd_gpus
 from comfywatchman.base.gpu.hung_probe import find_hung_probe, remember_hung_probe
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.process import ChildProcess, ProcessResult
 from comfywatchman.base.text import format_size
 
@@ -253,7 +254,7 @@ def _parse_probe(probe: ProcessResult, system: Path, system_memory: Callable[[],
     # The driver may print before the probe does; the JSON is the last line.
     output = probe.output.strip().rpartition(b"\n")[2]
     try:
-        result = msgspec.json.decode(output, type=_ProbeResult)
+        result = decode_json(output, _ProbeResult)
     except msgspec.DecodeError:
         return _unknown_reading("The NVIDIA driver's answer could not be understood.")
     return _build_reading(result, system, system_memory)

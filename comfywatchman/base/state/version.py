@@ -6,6 +6,8 @@ from typing import Any, get_args
 
 import msgspec
 
+from comfywatchman.base.json_values import decode_json
+
 
 class _Versioned(msgspec.Struct):
     schema_version: Any = None
@@ -38,7 +40,7 @@ def find_later_version(document: object, shape: type[Any]) -> int | None:
 def find_later_version_in_text(content: bytes, shape: type[Any]) -> int | None:
     """Do the same for the text of a state file, without building its values."""
     try:
-        versioned = msgspec.json.decode(content, type=_Versioned)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        versioned = decode_json(content, _Versioned)
+    except msgspec.DecodeError:
         return None
     return find_later_version({"schema_version": versioned.schema_version}, shape)

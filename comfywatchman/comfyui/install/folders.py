@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from comfywatchman.base.files import printable_path
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.comfyui.install.extra_paths import ExtraPath, read_extra_paths
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.install.reachability import describe_obstacle, describe_remedy, explain_unreachable
@@ -60,7 +61,7 @@ class _FolderTable(msgspec.Struct, frozen=True):
 @cache
 def _load_table() -> _FolderTable:
     content = Path(__file__).with_name("folder_table.json").read_bytes()
-    return msgspec.json.decode(content, type=_FolderTable)
+    return decode_json(content, _FolderTable)
 
 
 @cache

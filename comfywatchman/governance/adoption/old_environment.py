@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path, read_regular
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.process import run_with_timeout
 from comfywatchman.governance.uv.client import SEEDS
 
@@ -113,7 +114,7 @@ def read_old_environment(python: Path) -> OldEnvironment:
     """
     try:
         result = run_with_timeout([str(python), "-I", "-c", _QUERY], timeout_seconds=_QUERY_SECONDS)
-        version, prefix, folders = msgspec.json.decode(result.output, type=tuple[str, str, list[str]])
+        version, prefix, folders = decode_json(result.output, tuple[str, str, list[str]])
     except (Failure, msgspec.MsgspecError) as error:
         raise Failure(
             "gov-python-missing",
@@ -147,7 +148,7 @@ def _read_package(info: Path) -> OldPackage | None:
     text = _read_text(info / "direct_url.json")
     if text:
         try:
-            origin = msgspec.json.decode(text.encode(), type=DirectOrigin)
+            origin = decode_json(text.encode(), DirectOrigin)
         except msgspec.MsgspecError:
             # As without the file: the version is looked up in the index.
             origin = None

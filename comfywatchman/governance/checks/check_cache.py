@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.state.ranges import check_times
 from comfywatchman.base.state.state_file import read_state, write_state
 
 
@@ -19,6 +20,14 @@ class VerifiedPackage(msgspec.Struct, frozen=True, omit_defaults=True):
 
     at: str
     modified: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the times.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        check_times(self.at)
 
 
 class StartupFiles(msgspec.Struct, frozen=True):

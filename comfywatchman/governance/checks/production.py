@@ -120,7 +120,8 @@ def _verify_packages(
     oldest_first = sorted(production.installed, key=lambda package: (verified[package.name].at, package.name))
     for package in oldest_first:
         age = now - parse_utc(verified[package.name].at)
-        is_due = context.budget.is_unlimited or age > VERIFY_AFTER
+        # A time to come, after a jump of the clock, proves nothing.
+        is_due = context.budget.is_unlimited or not timedelta(0) <= age <= VERIFY_AFTER
         if is_due and context.budget.has_time:
             modified = integrity.find_changed_files(production.folder, package, production.installed[package])
             verified[package.name] = VerifiedPackage(format_utc(now), modified)
@@ -150,7 +151,7 @@ def _count_recent_verifications(verified: dict[str, VerifiedPackage], mark: Gene
     count = 0
     for package in mark.packages:
         last = verified.get(package.name)
-        if last is not None and now - parse_utc(last.at) < VERIFIED_LATELY:
+        if last is not None and timedelta(0) <= now - parse_utc(last.at) < VERIFIED_LATELY:
             count += 1
     return count
 

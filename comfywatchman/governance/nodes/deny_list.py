@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.governance.nodes.identity import derive_id, normalize_id
 
 _FILE: Final = Path(__file__).with_name("deny_list.json")
@@ -138,7 +139,7 @@ def enforce_deny_list(entry: DenyEntry | None, subject: str) -> None:
 
 @cache
 def _load_default_entries() -> tuple[DenyEntry, ...]:
-    return msgspec.json.decode(_FILE.read_bytes(), type=_DenyListFile).entries
+    return decode_json(_FILE.read_bytes(), _DenyListFile).entries
 
 
 def _parse_entry(text: str) -> DenyEntry:

@@ -9,6 +9,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from comfywatchman.base.state.ranges import check_times
+
 SCHEMA_VERSION: Final = 1
 
 TransactionStatus = Literal[
@@ -388,3 +390,11 @@ class GenerationMark(msgspec.Struct, frozen=True, kw_only=True):
     packages: tuple[InstalledPackage, ...] = ()
     link_mode: str = "hardlink"
     unverifiable: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the times.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        check_times(self.created_at)

@@ -17,6 +17,7 @@ import msgspec
 from packaging.utils import canonicalize_name
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.process import ProcessResult, run_with_timeout
 from comfywatchman.governance.store.records import InstalledPackage
 from comfywatchman.governance.store.settings import LinkMode, NetworkTable
@@ -260,7 +261,7 @@ class Uv:
         """
         argv = ["pip", "list", "--format", "json", "--python", str(_interpreter_path(environment))]
         packages = []
-        for entry in msgspec.json.decode(self._run_checked(argv), type=tuple[_PipListEntry, ...]):
+        for entry in decode_json(self._run_checked(argv), tuple[_PipListEntry, ...]):
             package = InstalledPackage(canonicalize_name(entry.name), entry.version)
             if package.name not in SEEDS:
                 packages.append(package)

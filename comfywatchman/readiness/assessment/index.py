@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.comfyui.references.reference import Reference
 from comfywatchman.readiness.database import Database, TableStore, to_signed, to_unsigned
 from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict
@@ -102,6 +103,6 @@ class WorkflowIndex(TableStore):
 def decode_facts(encoded: bytes) -> WorkflowFacts | None:
     """Decode stored facts; None when the row is damaged."""
     try:
-        return msgspec.json.decode(encoded, type=WorkflowFacts)
+        return decode_json(encoded, WorkflowFacts)
     except msgspec.MsgspecError:
         return None

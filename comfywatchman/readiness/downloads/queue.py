@@ -15,6 +15,7 @@ import msgspec
 from comfywatchman.base.clock import Clock, format_utc, parse_utc
 from comfywatchman.base.config import Home
 from comfywatchman.base.files import unwritable_failure
+from comfywatchman.base.state.ranges import check_times
 from comfywatchman.base.state.state_file import CorruptFile, read_state, write_state
 from comfywatchman.readiness.downloads.plan import PlanItem
 
@@ -90,6 +91,14 @@ class QueueEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     ended_at: str | None = None
     outcome: DownloadOutcome | None = None
     comfyui: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the times.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        check_times(self.added_at, self.ended_at)
 
 
 class DownloadQueue(msgspec.Struct, frozen=True):

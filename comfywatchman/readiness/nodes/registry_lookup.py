@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from comfywatchman.base.clock import Clock
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.settings import NodesSection
 from comfywatchman.readiness.database import Database, TableStore
 from comfywatchman.sources.class_map import PackageRef
@@ -136,6 +137,6 @@ class RegistryLookup:
 
 def _decode_answer(encoded: bytes) -> StoredRegistryAnswer | None:
     try:
-        return msgspec.json.decode(encoded, type=StoredRegistryAnswer)
+        return decode_json(encoded, StoredRegistryAnswer)
     except msgspec.MsgspecError:
         return None

@@ -15,13 +15,14 @@ from comfywatchman.readiness.report.needs import ActionKind, OpenPoint, PlannedA
 from comfywatchman.readiness.report.overview import ReportOverview
 from comfywatchman.readiness.report.search_results import site_name
 from comfywatchman.readiness.states import NodeRemedy, WorkflowStatus
-from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
+from comfywatchman.readiness.status import MasterStatus, ModelCandidate, WorkflowEntry
 
 MAX_LISTED: Final = 20
 _MAX_READY: Final = 50
 _SHOWN_NEEDS: Final = 2
 _SHOWN_CLASSES: Final = 3
 _SHOWN_CANDIDATES: Final = 5
+_SHOWN_HASH_DIGITS: Final = 12
 _FEW_STEPS: Final = 3
 
 
@@ -168,10 +169,22 @@ def _build_candidate_fold(content: _Content) -> Iterator[Fold]:
         for number, candidate in enumerate(model.candidates[:_SHOWN_CANDIDATES], 1):
             name = f", {code_span(candidate.name)}" if candidate.name else ""
             url = f" {markdown.link(candidate.url, candidate.url)}" if candidate.url else ""
-            reason = f" ({markdown.escape(candidate.reason)})" if candidate.reason else ""
+            details = _describe_candidate(candidate)
+            reason = f" ({markdown.escape(details)})" if details else ""
             source = markdown.escape(site_name(candidate.source))
             lines.append(SafeMarkdown(f"    - {number}: {source}{name}{url}{reason}"))
     yield Fold(f"Candidates: {pluralize(len(models), 'model')} to look at", tuple(lines))
+
+
+def _describe_candidate(candidate: ModelCandidate) -> str:
+    """Return the evidence for a candidate, and what tells it apart from others of the same name."""
+    parts = [
+        candidate.reason,
+        f"base model {candidate.base_model}" if candidate.base_model else None,
+        f"version id {candidate.version}" if candidate.version else None,
+        f"SHA-256 {candidate.sha256[:_SHOWN_HASH_DIGITS]}…" if candidate.sha256 else None,
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def _build_blocked_fold(content: _Content) -> Iterator[Fold]:

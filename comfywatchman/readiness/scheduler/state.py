@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.state.ranges import Count, Pid, Seconds, UtcTime
 from comfywatchman.base.state.state_file import CorruptFile, read_state, write_state
 from comfywatchman.readiness.scheduler.due import Moment
@@ -125,6 +126,6 @@ def parse_cycle_note(output: bytes) -> CycleNote:
     if not lines:
         return CycleNote()
     try:
-        return msgspec.json.decode(lines[-1], type=CycleNote)
+        return decode_json(lines[-1], CycleNote)
     except msgspec.DecodeError:
         return CycleNote()

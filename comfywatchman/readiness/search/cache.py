@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.settings import Settings
 from comfywatchman.readiness.database import Database, TableStore
 from comfywatchman.readiness.search.claims import ModelQuery, Proposal
@@ -166,7 +167,7 @@ def _decode(encoded: bytes) -> SearchResult | None:
     A FOUND of version 2 is read: its fields mean the same. The others of that version have neither doubts nor proofs.
     """
     try:
-        stored = msgspec.json.decode(encoded, type=_StoredResult)
+        stored = decode_json(encoded, _StoredResult)
     except msgspec.MsgspecError:
         return _decode_old_form(encoded)
     is_old_found = stored.schema_version == _FOUND_SCHEMA_VERSION and stored.result.status is SearchStatus.FOUND
@@ -179,7 +180,7 @@ def _decode_old_form(encoded: bytes) -> SearchResult | None:
     The others kept facts in sentences (postponed, unreachable), so they are dropped; a FOUND is complete without them.
     """
     try:
-        result = msgspec.json.decode(encoded, type=SearchResult)
+        result = decode_json(encoded, SearchResult)
     except msgspec.MsgspecError:
         return None
     return result if result.status is SearchStatus.FOUND else None

@@ -12,6 +12,7 @@ import msgspec
 from comfywatchman.base.append_log import append_lines
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import open_regular
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.state.ranges import HexText
 
 IntakeKind = Literal["new", "updated", "renamed", "removed"]
@@ -54,7 +55,7 @@ def read_log(log: Path, *, from_byte: int = 0) -> Iterator[Acknowledgement]:
             stream.seek(from_byte)
             for line in stream:
                 try:
-                    yield msgspec.json.decode(line, type=Acknowledgement)
+                    yield decode_json(line, Acknowledgement)
                 except (msgspec.MsgspecError, UnicodeDecodeError):
                     continue
     except Failure as failure:

@@ -18,6 +18,7 @@ import msgspec
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.filesystem import rename_without_replacing
+from comfywatchman.base.json_values import decode_json
 
 BLOCK_BYTES: Final = 256 << 10
 _READ_BYTES: Final = 4 * BLOCK_BYTES
@@ -126,7 +127,7 @@ class PartialFile:
         except OSError:
             return ResumeNote()
         try:
-            return msgspec.json.decode(os.read(descriptor, _MAX_NOTE_BYTES), type=ResumeNote)
+            return decode_json(os.read(descriptor, _MAX_NOTE_BYTES), ResumeNote)
         except (OSError, ValueError):
             return ResumeNote()
         finally:

@@ -15,7 +15,7 @@ from comfywatchman.base.address import parse_address
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
 from comfywatchman.base.http import HttpSession, is_listening
-from comfywatchman.base.json_values import as_list, as_mapping
+from comfywatchman.base.json_values import as_list, as_mapping, decode_json
 from comfywatchman.base.settings import LlmSection
 
 LOOPBACK_PORTS: Final[Mapping[int, str]] = {11434: "Ollama", 8080: "llama.cpp", 1234: "LM Studio", 8000: "vLLM"}
@@ -145,6 +145,6 @@ def _list_models(base_url: str) -> tuple[str, ...]:
 
 def _read_json(path: Path) -> object:
     try:
-        return msgspec.json.decode(read_regular(path, max_bytes=_MAX_BYTES))
+        return decode_json(read_regular(path, max_bytes=_MAX_BYTES), object)
     except (Failure, msgspec.MsgspecError, RecursionError):
         return None

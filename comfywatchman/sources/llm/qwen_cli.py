@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.process import ChildProcess
 from comfywatchman.base.text import format_size
 from comfywatchman.sources.llm.ranking import (
@@ -159,7 +160,7 @@ class QwenCommand:
 def _parse_result(output: bytes) -> _QwenResult | None:
     """Return the last result in the program's output, which is a list of events or a single object."""
     try:
-        printed = msgspec.json.decode(output)
+        printed = decode_json(output, object)
     except (msgspec.MsgspecError, RecursionError):
         return None
     result: dict[str, object] | None = None

@@ -14,6 +14,7 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular, to_json, unwritable_failure, write_atomic
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.process import ChildProcess, ProcessIdentity, read_process_identity
 from comfywatchman.base.stop import wait_for_any
 from comfywatchman.supervisor.metadata import create_metadata_folder
@@ -322,7 +323,7 @@ def read_process_record(folder: Path) -> ProcessRecord | None:
     """Return the record of the last start; None when it is missing or damaged."""
     try:
         content = read_regular(folder / RECORD_NAME, max_bytes=_MAX_RECORD_BYTES)
-        return msgspec.json.decode(content, type=ProcessRecord)
+        return decode_json(content, ProcessRecord)
     except (Failure, msgspec.MsgspecError):
         return None
 
@@ -338,6 +339,6 @@ def rotate_logs(folder: Path) -> None:
 def _read_guard_record(folder: Path) -> _GuardRecord | None:
     try:
         content = read_regular(folder / _GUARD_RECORD_NAME, max_bytes=_MAX_RECORD_BYTES)
-        return msgspec.json.decode(content, type=_GuardRecord)
+        return decode_json(content, _GuardRecord)
     except (Failure, msgspec.MsgspecError):
         return None

@@ -22,7 +22,9 @@ import msgspec
 from comfywatchman.base.clock import SystemClock, format_utc, parse_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import make_folder, printable_path, read_regular, to_json, write_atomic
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.lock import hold_lock
+from comfywatchman.base.state.ranges import check_times
 
 CODE_MINUTES: Final = 15
 SESSION_DAYS: Final = 30
@@ -48,6 +50,14 @@ class OneTimeCode(msgspec.Struct, frozen=True):
     sha256: str
     expires_at: str
     tries_left: int = _MAX_TRIES
+
+    def __post_init__(self) -> None:
+        """Check the times.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        check_times(self.expires_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +147,7 @@ class WebSecrets:
 
     def _use_code(self, text: str, now: datetime) -> bool:
         try:
-            code = msgspec.json.decode(read_regular(self.code_file, max_bytes=_MAX_BYTES), type=OneTimeCode)
+            code = decode_json(read_regular(self.code_file, max_bytes=_MAX_BYTES), OneTimeCode)
         except (Failure, msgspec.MsgspecError):
             return False
         if now > parse_utc(code.expires_at):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from comfywatchman.app.tasks.records import TaskKind, TaskOrder, TaskProgress, TaskSnapshot, TaskState, decide_state
@@ -33,3 +34,12 @@ def test_percent_needs_a_total(done: int, total: int | None, percent: int | None
     order = TaskOrder(TaskKind.DOWNLOAD, "comfywatchman download", "2026-12-01T00:00:00Z")
     task = TaskSnapshot("a", order, TaskProgress(done=done, total=total), TaskState.RUNNING, Path("a.log"))
     assert task.percent == percent
+
+
+@pytest.mark.parametrize("text", ["x", "2026-11-20T14:00:00", "9999-12-31T23:59:59-23:59"])
+def test_record_with_a_time_that_is_none_is_damaged(text: str) -> None:
+    order = {"kind": "cycle", "command": "", "started_at": text}
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(order, TaskOrder)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"ended_at": text}, TaskProgress)

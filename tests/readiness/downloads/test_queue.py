@@ -109,7 +109,7 @@ def test_each_comfyui_has_its_own_items(tmp_path: Path) -> None:
 def test_items_of_older_versions_are_not_resumed(tmp_path: Path) -> None:
     path = queue_file(Home(tmp_path))
     path.parent.mkdir(parents=True)
-    path.write_bytes(to_json(DownloadQueue({item("a").id: QueueEntry(item("a"), "T")})))
+    path.write_bytes(to_json(DownloadQueue({item("a").id: QueueEntry(item("a"), "2026-11-20T14:00:00Z")})))
     assert waiting(path) == []
     assert len(read_queue(path)[0].unfinished(None)) == 1
     remove_items(path, [item("a").id], None)

@@ -93,6 +93,19 @@ def test_candidates_are_listed_with_their_pages() -> None:
     ]
 
 
+def test_candidates_of_one_name_differ_by_base_model_version_and_hash() -> None:
+    some = tuple(
+        ModelCandidate("civitai", name="a.pt", reason="version v2", base_model=base, version=version, sha256=sha256)
+        for base, version, sha256 in (("SDXL_1", "101", "a" * 64), ("Flux", "102", "b" * 64))
+    )
+    uncertain = model("a.pt", answer="UNCERTAIN", candidates=some)
+    lines = folds_of(status(entry("/w/a.json", missing_models=(uncertain,))))["Candidates: 1 model to look at"]
+    assert lines[1:] == [
+        "    - 1: Civitai, `a.pt` (version v2; base model SDXL_1; version id 101; SHA-256 aaaaaaaaaaaa…)",
+        "    - 2: Civitai, `a.pt` (version v2; base model Flux; version id 102; SHA-256 bbbbbbbbbbbb…)",
+    ]
+
+
 def test_blocked_downloads_have_their_reason() -> None:
     plan = PlanSummary("/p.json", 0, 0, 0, (BlockedDownload("a.pt", "loras", "A pickle."),))
     assert folds_of(status(plan=plan))["Found, but blocked: 1 model"] == ["- `a.pt`: A pickle."]

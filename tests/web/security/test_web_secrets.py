@@ -113,9 +113,12 @@ def test_exposed_token_is_refused(secrets: WebSecrets) -> None:
     assert raised.value.code == "web-secret-exposed"
 
 
-def test_damaged_code_file_is_no_code(secrets: WebSecrets) -> None:
+@pytest.mark.parametrize(
+    "content", [b"{", b'{"sha256": "\xff"}', b'{"sha256": "a", "expires_at": "soon"}', b"[" * 4000]
+)
+def test_damaged_code_file_is_no_code(secrets: WebSecrets, content: bytes) -> None:
     code = secrets.create_code(NOW)
-    secrets.code_file.write_text("{")
+    secrets.code_file.write_bytes(content)
     assert not secrets.use_code(code, NOW)
 
 
