@@ -21,7 +21,7 @@ import pytest
 
 DEADLINE_SECONDS = 60.0
 INTERRUPT = "\x03"
-INTERRUPT_EVERY_SECONDS = 0.5
+INTERRUPT_EVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def run_in_terminal(
 
     Args:
         arguments: Its arguments.
-        keys: What is typed, each after the text that it waits for. A last Ctrl-C is typed again and again until the
-            command ends, as people do: `input()` misses one that arrives while it still prepares the terminal.
+        keys: What is typed, each after the text that it waits for. A last Ctrl-C is typed again while the command says
+            nothing to it, as people do: `input()` misses one that arrives while it still prepares the terminal.
         folder: The working folder.
         variables: The whole environment.
         columns: The width of the terminal.
@@ -79,6 +79,11 @@ def run_in_terminal(
             os.close(leader)
 
 
+def _has_reacted(text: str) -> bool:
+    """Return whether a command wrote something after its question, besides what the terminal shows of the key."""
+    return bool(text.replace("^C", "").strip(": \r\n"))
+
+
 def _converse(leader: int, keys: list[tuple[str, str]], *, repeats_interrupt: bool) -> str:
     text = ""
     answered = 0
@@ -91,7 +96,7 @@ def _converse(leader: int, keys: list[tuple[str, str]], *, repeats_interrupt: bo
             os.write(leader, key.encode())
             if key == INTERRUPT and not keys and repeats_interrupt:
                 interrupted = time.monotonic()
-        elif time.monotonic() - interrupted > INTERRUPT_EVERY_SECONDS:
+        elif time.monotonic() - interrupted > INTERRUPT_EVERY_SECONDS and not _has_reacted(text[answered:]):
             interrupted = time.monotonic()
             os.write(leader, INTERRUPT.encode())
         if not select.select([leader], [], [], 0.05)[0]:
