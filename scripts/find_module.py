@@ -1,9 +1,10 @@
 """Find the modules where a change starts, by ordinary words: `python -m scripts.find_module resume a download`.
 
 Every file of the package is ranked with BM25 over weighted texts: its path, its docstring, its public names and their
-docstrings, the rows of docs/module-index.md and of the recipes in docs/architecture.md that name it, the configuration
-keys it reads, and the failure codes it raises. Everything is read from the files at each call, so a new module is
-found as soon as it has a docstring. The section "Synonyms" of docs/module-index.md adds words that users have for ours.
+docstrings, the names of its tests, the rows of docs/module-index.md and of the recipes in docs/architecture.md that
+name it, the configuration keys it reads, and the failure codes it raises. A file with more of the request's words ranks
+higher. Everything is read from the files at each call, so a new module is found as soon as it has a docstring. The
+section "Synonyms" of docs/module-index.md adds words that users have for ours.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-DATA_SUFFIXES = {".json", ".toml", ".j2", ".js"}
+DATA_SUFFIXES = {".json", ".toml", ".j2", ".js", ".css", ".html"}
 STOP_WORDS = re.findall(
     r"\w+",
     """a about add after again all also always an and another any are as at be because but by can could do does every
@@ -29,8 +30,10 @@ STOP_WORDS = re.findall(
 )
 
 # The weight of one occurrence of a word in each kind of text.
-DOCSTRING, PATH, NAMES, KEYS, CODES, ROW, LATER_PATHS_OF_ROW = 2.0, 2.5, 0.2, 0.3, 0.5, 4.0, 2.0
+DOCSTRING, PATH, NAMES, TESTS, KEYS, CODES, ROW, LATER_PATHS_OF_ROW = 2.0, 2.5, 0.2, 0.15, 0.3, 0.5, 4.0, 2.0
 SYNONYM = 0.7
+# How much it counts that a file has many of the request's words, and not one of them often.
+COVERAGE = 0.15
 # k1 and b of BM25: how slowly a repeated word saturates, and how much long texts lose.
 SATURATION, LENGTH_SHARE = 3.0, 0.4
 
@@ -48,13 +51,14 @@ class SearchIndex:
 
     def __init__(self, checkout: Path = CHECKOUT) -> None:
         self.package = checkout / "comfywatchman"
+        self.tests = checkout / "tests"
         self.weights: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
         self.lengths: defaultdict[str, float] = defaultdict(float)
         self.summaries: dict[str, str] = {}
         self.keys = read_keys(self.package)
         self.codes = read_codes(self.package)
         for path in sorted(self.package.rglob("*")):
-            if path.suffix == ".py" or path.suffix in DATA_SUFFIXES:
+            if path.suffix == ".py" or (path.suffix in DATA_SUFFIXES and ".min." not in path.name):
                 self.add_file(path)
         index = (checkout / "docs" / "module-index.md").read_text("utf-8")
         recipes = (checkout / "docs" / "architecture.md").read_text("utf-8").partition("\n## To add")[2]
@@ -84,6 +88,10 @@ class SearchIndex:
         self.add_text(name, docstring.partition("\n\n")[0], DOCSTRING)
         for public_name, line in read_public_names(tree):
             self.add_text(name, f"{public_name} {line}", NAMES)
+        mirrored_test = self.tests / path.relative_to(self.package).with_name(f"test_{path.name}")
+        if mirrored_test.exists():
+            for test in re.findall(r"(?m)^ *(?:async )?def test_(\w+)", mirrored_test.read_text("utf-8")):
+                self.add_text(name, test, TESTS)
         nodes = list(ast.walk(tree))
         for key in self.keys.keys() & {node.attr for node in nodes if isinstance(node, ast.Attribute)}:
             self.add_text(name, f"{key} {self.keys[key]}", KEYS)
@@ -111,12 +119,18 @@ class SearchIndex:
         """Return the best matches for ordinary words, the best one first."""
         mean_length = sum(self.lengths.values()) / len(self.lengths)
         scores: defaultdict[str, float] = defaultdict(float)
+        covered: defaultdict[str, float] = defaultdict(float)
+        asked = 0.0
         for word, importance in self.expand(query).items():
             names: dict[str, float] = self.weights.get(word, {})
             rarity = math.log(1 + len(self.lengths) / (0.5 + len(names)))
+            asked += rarity if importance == 1 else 0
             for name, weight in names.items():
                 length = 1 - LENGTH_SHARE + LENGTH_SHARE * self.lengths[name] / mean_length
                 scores[name] += importance * rarity * weight / (weight + SATURATION * length)
+                covered[name] += importance * rarity
+        for name in scores:
+            scores[name] *= min(1.0, covered[name] / asked) ** COVERAGE
         best = sorted(scores, key=lambda name: (-scores[name], name))[:count]
         return [Match(name, self.summaries[name], scores[name]) for name in best]
 

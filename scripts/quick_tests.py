@@ -8,6 +8,7 @@ counts for more, run under pytest-xdist.
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import threading
@@ -18,6 +19,12 @@ from typing import Final
 
 CHECKOUT: Final = Path(__file__).resolve().parents[1]
 QUICK: Final = "not slow and not real_comfyui and not torture"
+MARK_OF_OTHER_FILES: Final = re.compile(r"^pytestmark = \[?pytest\.mark\.(slow|real_comfyui|torture)\b", re.MULTILINE)
+"""Files in which no test is quick need not be imported."""
+
+PLUGINS_OF_OTHER_TESTS: Final = ("-p", "no:schemathesis", "-p", "no:xdist", "-p", "no:anyio")
+"""Plugins that take half a second to load, and that no quick test uses."""
+
 PROCESSES: Final = 3
 """One more than the two cores of the machine that this was measured on: many tests wait for the disk."""
 
@@ -40,8 +47,12 @@ def split_files(sizes: Mapping[Path, int], parts: int) -> list[list[Path]]:
 
 
 def find_test_files(folder: Path) -> dict[Path, int]:
-    """Return the size of each test file in a folder."""
-    return {path: path.stat().st_size for path in folder.rglob("test_*.py")}
+    """Return the size of each test file in a folder that may have a quick test."""
+    return {
+        path: path.stat().st_size
+        for path in folder.rglob("test_*.py")
+        if not MARK_OF_OTHER_FILES.search(path.read_text("utf-8"))
+    }
 
 
 def print_progress(lines: Iterable[str], lock: threading.Lock) -> None:
@@ -80,7 +91,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=CHECKOUT / "tests", help="the tests to run")
     options, rest = parser.parse_known_args()
     arguments = ["coverage", "run", "-m"] if options.coverage else []
-    arguments += ["pytest", "-q", "-n", "0", "-m", QUICK, *rest]
+    arguments += ["pytest", "-q", *PLUGINS_OF_OTHER_TESTS, "-m", QUICK, *rest]
     parts = split_files(find_test_files(options.folder), PROCESSES)
     lock = threading.Lock()
     with ThreadPoolExecutor(PROCESSES) as pool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import tempfile
@@ -18,6 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     A test run started in the background is born ignoring SIGINT and SIGHUP, and its children inherit that.
     """
+    gc.disable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for name in [name for name in os.environ if name in OURS or name.startswith("COMFYWATCHMAN_")]:
@@ -28,6 +30,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(folder.cleanup)
     os.environ["XDG_CONFIG_HOME"] = f"{folder.name}/config"
     os.environ["XDG_DATA_HOME"] = f"{folder.name}/data"
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, without the many objects of modules and tests, which live until the end."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def _register_hypothesis_profile(*, is_exploring: bool) -> None:

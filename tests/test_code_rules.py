@@ -9,6 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 PACKAGE: Final = Path(__file__).parents[1] / "comfywatchman"
 
 PANEL: Final = "supervisor/panel/pack"

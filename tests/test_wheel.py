@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 NO_REGISTRY = ("dns error", "Could not connect", "tcp connect error", "operation timed out")
 
@@ -49,7 +51,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> InstalledWheel:
     return InstalledWheel(folder / "venv" / "bin", folder / "home", files)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("program", ["comfywatchman", "gov", "e3"])
 def test_program_starts(installed: InstalledWheel, program: str) -> None:
@@ -57,7 +58,6 @@ def test_program_starts(installed: InstalledWheel, program: str) -> None:
     assert f"{program}, version " in installed.run(program, "--version") or program == "e3"
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_new_user_sets_up_and_runs_a_cycle(installed: InstalledWheel) -> None:
     comfyui = installed.home / "ComfyUI"

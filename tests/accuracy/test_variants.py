@@ -14,6 +14,8 @@ from comfywatchman.comfyui.workflow.document import Workflow
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from tests.accuracy.templates import template_files
 
+pytestmark = pytest.mark.slow
+
 Named = set[tuple[str, str, str, str | None, bool]]
 
 
@@ -41,7 +43,6 @@ def reread(raw: object) -> Named:
     return named(read(json.dumps(raw).encode()))
 
 
-@pytest.mark.slow
 def test_the_servers_format_names_what_the_editors_format_names_on_active_nodes() -> None:
     for content in template_files().values():
         workflow = read(content)
@@ -61,7 +62,6 @@ def test_the_servers_format_names_what_the_editors_format_names_on_active_nodes(
             assert reread({"prompt": prompt}) == reread(prompt)
 
 
-@pytest.mark.slow
 def test_declarations_and_ids_of_packs_do_not_decide_what_is_found() -> None:
     for before, raw in raw_templates():
         for node in raw_nodes(raw):
@@ -70,7 +70,6 @@ def test_declarations_and_ids_of_packs_do_not_decide_what_is_found() -> None:
         assert reread(raw) == before
 
 
-@pytest.mark.slow
 def test_bypassing_every_node_leaves_nothing_required() -> None:
     for before, raw in raw_templates():
         for node in raw["nodes"]:
@@ -80,7 +79,6 @@ def test_bypassing_every_node_leaves_nothing_required() -> None:
         assert len(after) >= len(before)
 
 
-@pytest.mark.slow
 def test_windows_paths_are_kept_as_they_are_written() -> None:
     for before, raw in raw_templates():
         for node in raw_nodes(raw):

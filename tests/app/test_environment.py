@@ -20,6 +20,8 @@ from tests.governance.contexts import Site
 from tests.governance.wheels import add_wheel
 from tests.hosts import Host
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
@@ -42,7 +44,6 @@ def cycle(host: Host) -> None:
     assert host.invoke("--run-cycle").exit_code == 0
 
 
-@pytest.mark.slow
 def test_report_shows_how_to_create_a_governed_root(host: Host) -> None:
     host.write("a.json")
     cycle(host)
@@ -52,7 +53,6 @@ def test_report_shows_how_to_create_a_governed_root(host: Host) -> None:
     )
 
 
-@pytest.mark.slow
 def test_healthy_environment_is_in_the_report(host: Host, site: Site) -> None:
     host.write("a.json")
     cycle(host)
@@ -63,7 +63,6 @@ def test_healthy_environment_is_in_the_report(host: Host, site: Site) -> None:
     assert report["summary"]["ready"] == 1
 
 
-@pytest.mark.slow
 def test_missing_packages_make_ready_workflows_uncertain(host: Host, site: Site) -> None:
     host.write("a.json")
     key = generation.current_key(site.layout)
@@ -80,7 +79,6 @@ def test_missing_packages_make_ready_workflows_uncertain(host: Host, site: Site)
     assert markdown.index("environment checks failed") < markdown.index("<details>")
 
 
-@pytest.mark.slow
 def test_missing_node_with_known_pack_is_offered_as_a_command(host: Host, site: Site) -> None:
     assert site.layout.pyproject.exists()
     graph = build_text_to_image(last="DepthNode")
@@ -91,7 +89,6 @@ def test_missing_node_with_known_pack_is_offered_as_a_command(host: Host, site: 
     assert entry["missing_nodes"][0]["fix"] == "Try it aside: gov node add https://github.com/owner/depth-pack"
 
 
-@pytest.mark.slow
 def test_broken_gov_configuration_does_not_end_the_cycle(host: Host, site: Site) -> None:
     host.write("a.json")
     site.layout.config.write_text("[paths]\nnonsense = 1\n")
@@ -101,7 +98,6 @@ def test_broken_gov_configuration_does_not_end_the_cycle(host: Host, site: Site)
     assert "nonsense" in environment["checks"][0]["evidence"]
 
 
-@pytest.mark.slow
 def test_cycle_and_scan_use_observed_loaders(host: Host, site: Site) -> None:
     host.pack("OddSave")
     host.model("odd/thing.onnx", b"x")
@@ -125,7 +121,6 @@ def test_cycle_and_scan_use_observed_loaders(host: Host, site: Site) -> None:
     assert host.report()["summary"]["ready"] == 1
 
 
-@pytest.mark.slow
 def test_packages_of_production_decide_which_packs_can_be_imported(host: Host, site: Site) -> None:
     folder = host.pack("Mine")
     (folder / "__init__.py").write_text("import corelet\n" + (folder / "__init__.py").read_text())
@@ -155,7 +150,6 @@ def break_production(host: Host, site: Site) -> None:
     facts.rename(host.folder / "away")
 
 
-@pytest.mark.slow
 def test_checks_of_another_comfyui_are_not_reported(host: Host, site: Site) -> None:
     other = other_host(host)
     break_production(host, site)
@@ -171,7 +165,6 @@ def test_checks_of_another_comfyui_are_not_reported(host: Host, site: Site) -> N
     assert host.report()["summary"]["ready"] == 0
 
 
-@pytest.mark.slow
 def test_configured_folder_of_the_root_counts_too(host: Host, site: Site) -> None:
     other = other_host(host)
     site.configure(paths={"comfyui_dir": str(other.comfyui)})
@@ -184,7 +177,6 @@ def test_configured_folder_of_the_root_counts_too(host: Host, site: Site) -> Non
     assert other.report()["environment"]["checks"]
 
 
-@pytest.mark.slow
 def test_another_comfyui_at_the_same_path_is_not_governed(host: Host, site: Site) -> None:
     if read_creation_time_ns(host.comfyui) is None:
         return
@@ -198,7 +190,6 @@ def test_another_comfyui_at_the_same_path_is_not_governed(host: Host, site: Site
     assert host.report()["environment"]["checks"]
 
 
-@pytest.mark.slow
 def test_moved_comfyui_is_still_governed(host: Host, site: Site) -> None:
     if read_creation_time_ns(host.comfyui) is None:
         return
@@ -210,7 +201,6 @@ def test_moved_comfyui_is_still_governed(host: Host, site: Site) -> None:
     assert shown["result"]["comfyui"] == str(host.comfyui)
 
 
-@pytest.mark.slow
 def test_root_of_an_older_version_is_bound_by_init(host: Host, site: Site) -> None:
     site.layout.comfyui.unlink()
     cycle(host)
@@ -221,7 +211,6 @@ def test_root_of_an_older_version_is_bound_by_init(host: Host, site: Site) -> No
     assert host.report()["environment"]["state"] == "ok"
 
 
-@pytest.mark.slow
 def test_scan_takes_nothing_from_the_environment_of_another(host: Host, site: Site) -> None:
     other = other_host(host)
     assert site.layout.comfyui.is_file()

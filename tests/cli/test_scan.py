@@ -140,6 +140,7 @@ def test_explanation_of_a_broken_file_shows_its_problem(host: Host) -> None:
     assert "Format unreadable, json" in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["scan", "explain"])
 def test_missing_path_exits_with_2(host: Host, command: str) -> None:
     assert host.program(command, str(host.folder / "absent.json")).returncode == 2

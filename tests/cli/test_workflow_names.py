@@ -7,6 +7,8 @@ import pytest
 
 from tests.hosts import Host
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
@@ -19,7 +21,6 @@ def host(tmp_path: Path) -> Host:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", ["scan", "explain"])
 def test_every_printed_name_of_a_workflow_is_accepted(host: Host, command: str) -> None:
     for line in host.invoke("status", "--all").stdout.splitlines()[1:5]:
@@ -30,7 +31,6 @@ def test_every_printed_name_of_a_workflow_is_accepted(host: Host, command: str) 
     assert host.invoke(command, "ready").exit_code == 0
 
 
-@pytest.mark.slow
 def test_name_of_several_workflows_lists_them(host: Host) -> None:
     result = host.program("explain", "same.json")
     assert result.returncode == 2
@@ -40,7 +40,6 @@ def test_name_of_several_workflows_lists_them(host: Host) -> None:
     ]
 
 
-@pytest.mark.slow
 def test_unknown_name_is_answered_with_a_similar_one(host: Host) -> None:
     result = host.program("explain", "raedy.json", "--json")
     assert json.loads(result.stdout)["error"]["hint"] == "Did you mean official/ready.json?"
@@ -49,19 +48,16 @@ def test_unknown_name_is_answered_with_a_similar_one(host: Host) -> None:
     assert "comfywatchman status --all lists the workflows." in host.program("scan", "zzzzzz").stderr.decode()
 
 
-@pytest.mark.slow
 def test_unknown_name_without_a_report_asks_for_a_check(tmp_path: Path) -> None:
     result = Host(tmp_path).program("scan", "a.json")
     assert result.returncode == 2
     assert "check the workflows first" in result.stderr.decode()
 
 
-@pytest.mark.slow
 def test_folder_is_not_explained(host: Host) -> None:
     assert "comfywatchman scan checks folders." in host.program("explain", str(host.workflows)).stderr.decode()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["styles/ink.safetensors", "ink.safetensors", "models/loras/styles/ink.safetensors"])
 def test_model_is_resolved_by_every_printed_name(host: Host, name: str) -> None:
     result = host.invoke("resolve", "--json", name)

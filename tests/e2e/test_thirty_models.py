@@ -11,6 +11,8 @@ import pytest
 
 from tests.e2e.scenario import CIVITAI_KEY, HF_KEY, Scenario, content, start_scenario
 
+pytestmark = pytest.mark.slow
+
 DOWNLOADABLE = {
     "big_model.safetensors",
     "catalogue_upscaler.safetensors",
@@ -80,7 +82,6 @@ def on_disk(scenario: Scenario) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in models.rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow
 def test_from_thirty_missing_models_to_ready(scenario: Scenario) -> None:
     before = set(on_disk(scenario))
     results = answers(scenario)

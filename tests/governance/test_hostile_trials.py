@@ -13,6 +13,8 @@ from comfywatchman.governance.transactions.run import run_transaction
 from tests.governance.contexts import Site, build_site
 from tests.governance.packs import create_repository
 
+pytestmark = pytest.mark.slow
+
 ROOT = (
     "import glob, os, subprocess, sys\nroot = os.path.abspath(os.path.join(sys.executable, '..', '..', '..', '..'))\n"
 )
@@ -33,7 +35,6 @@ def is_whole(site: Site) -> bool:
     return mark is not None and generation.is_unmodified(site.layout, mark)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "installer",
     [
@@ -50,7 +51,6 @@ def test_production_modified_by_a_trial_is_rebuilt(tmp_path: Path, installer: st
     assert "the environment in production was modified; it was rebuilt" in (ended.error or "")
 
 
-@pytest.mark.slow
 def test_earlier_changes_of_production_are_not_blamed_on_a_trial(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     key = generation.current_key(site.layout)
@@ -61,7 +61,6 @@ def test_earlier_changes_of_production_are_not_blamed_on_a_trial(tmp_path: Path)
     assert (ended.status, is_whole(site)) == ("completed", False)
 
 
-@pytest.mark.slow
 def test_truth_files_changed_by_a_trial_are_not_rebuilt(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     before = site.layout.uv_lock.read_bytes()
@@ -75,7 +74,6 @@ def test_truth_files_changed_by_a_trial_are_not_rebuilt(tmp_path: Path) -> None:
     assert site.layout.uv_lock.read_bytes() == before
 
 
-@pytest.mark.slow
 def test_install_script_with_endless_output_is_ended(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     ended = try_installer(site, "import time\nwhile True:\n    print('x' * (1 << 20))\n    time.sleep(0.01)")
@@ -84,7 +82,6 @@ def test_install_script_with_endless_output_is_ended(tmp_path: Path) -> None:
     assert (site.layout.logs / f"{ended.txid}.install.stdout.log").stat().st_size < 2 << 30
 
 
-@pytest.mark.slow
 def test_files_made_unreadable_by_a_trial_are_restored(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     assert try_installer(site, "import corelet\nos.chmod(corelet.__file__, 0)").integrity == "modified"

@@ -14,6 +14,8 @@ from comfywatchman.cli.gov.main import gov
 from tests import rewording
 from tests.governance.contexts import Site, build_site
 
+pytestmark = pytest.mark.slow
+
 # Left out are modules with formats in which spaces count: pyproject.toml, uv's messages, programs, `node <id>`.
 MODULES = (
     "comfywatchman.cli.gov.",
@@ -101,7 +103,6 @@ def run_commands(folder: Path) -> list[Any]:
     return scenario.facts
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_rewording_changes_no_fact(tmp_path: Path) -> None:
     facts, _count = rewording.run("tests.governance.test_rewording:run_commands", tmp_path / "plain" / "site")

@@ -15,10 +15,11 @@ from comfywatchman.governance.store import truth
 from tests.governance.changes import CHECKOUT, assert_consistent
 from tests.governance.contexts import build_site
 
+pytestmark = pytest.mark.slow
+
 LOCK_HELD = 75
 
 
-@pytest.mark.slow
 def test_concurrent_changes_lose_no_change(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     wanted = {f"n{number}": ("plainlet", "oldlet", "deeplet")[number % 3] for number in range(8)}
@@ -33,7 +34,6 @@ def test_concurrent_changes_lose_no_change(tmp_path: Path) -> None:
     assert_consistent(site)
 
 
-@pytest.mark.slow
 def test_concurrent_commands_lose_no_node(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     wanted = [f"n{number}" for number in range(8)]

@@ -27,6 +27,7 @@ def test_defaults_of_the_configuration_are_those_of_the_code() -> None:
         database_url="sqlite:////srv/home/state/jobs.db",
         workflows=HOME / "config" / "workflows.yaml",
         global_config=HOME / "config" / "global_config.yaml",
+        previews=HOME / "state" / "previews",
     )
 
 

@@ -12,6 +12,8 @@ import pytest
 from tests.e2e.scenario import Scenario, start_scenario
 from tests.model_files import put
 
+pytestmark = pytest.mark.slow
+
 LORA = "detail_tweaker.safetensors"
 
 
@@ -38,7 +40,6 @@ def available(made: Scenario, *names: str) -> None:
         made.lora(name)
 
 
-@pytest.mark.slow
 def test_without_anything_found_there_is_no_plan(made: Scenario) -> None:
     assert plan(made) is None
     made.lora("nobody_knows_it.safetensors")
@@ -46,7 +47,6 @@ def test_without_anything_found_there_is_no_plan(made: Scenario) -> None:
     assert plans(made) == []
 
 
-@pytest.mark.slow
 def test_a_plan_is_named_in_report_markdown_and_terminal(made: Scenario) -> None:
     available(made, LORA, "paper_cut.safetensors")
     said = plan(made)
@@ -68,7 +68,6 @@ def test_a_plan_is_named_in_report_markdown_and_terminal(made: Scenario) -> None
     assert lines[-1] == f"All 2 files that were found: {command}"
 
 
-@pytest.mark.slow
 def test_a_plan_is_written_anew_only_when_it_says_something_else(made: Scenario) -> None:
     available(made, LORA)
     first = plan(made)
@@ -81,7 +80,6 @@ def test_a_plan_is_written_anew_only_when_it_says_something_else(made: Scenario)
     assert len(plans(made)) == 2
 
 
-@pytest.mark.slow
 def test_a_damaged_plan_is_a_problem_and_another_one_is_written(made: Scenario) -> None:
     available(made, LORA)
     put(made.host.home / "output" / "plans" / "old.json", b"{broken")
@@ -89,7 +87,6 @@ def test_a_damaged_plan_is_a_problem_and_another_one_is_written(made: Scenario) 
     assert any("is not a valid download plan" in one for one in made.host.report()["problems"])
 
 
-@pytest.mark.slow
 def test_what_waits_for_a_choice_or_is_blocked_is_counted(made: Scenario) -> None:
     made.on_civitai(LORA)
     made.on_civitai(LORA, had_as="the other one")
@@ -109,7 +106,6 @@ def test_what_waits_for_a_choice_or_is_blocked_is_counted(made: Scenario) -> Non
     assert "1 model was found, but is blocked" in made.host.invoke("status").output
 
 
-@pytest.mark.slow
 def test_no_plan_is_named_for_what_is_missing_no_longer(made: Scenario) -> None:
     available(made, LORA)
     assert plan(made) is not None
@@ -119,7 +115,6 @@ def test_no_plan_is_named_for_what_is_missing_no_longer(made: Scenario) -> None:
 
 
 @pytest.mark.parametrize("link", ["hard", "off"])
-@pytest.mark.slow
 def test_bytes_that_lie_here_are_linked_unless_links_are_off(made: Scenario, link: str) -> None:
     made.host.set(downloads__link=link)
     available(made, LORA)
@@ -128,14 +123,12 @@ def test_bytes_that_lie_here_are_linked_unless_links_are_off(made: Scenario, lin
     assert ("same_as" in item) is (link == "hard")
 
 
-@pytest.mark.slow
 def test_without_being_asked_for_nothing_is_fetched(made: Scenario) -> None:
     available(made, LORA)
     made.host.cycle()
     assert made.cdn.asked == []
 
 
-@pytest.mark.slow
 def test_auto_takes_what_is_found_and_the_next_cycle_says_ready(made: Scenario) -> None:
     available(made, LORA, "inks/paper_cut.safetensors")
     made.civitai.models[1]["modelVersions"][0]["files"][0]["name"] = "paper_cut.safetensors"
@@ -148,7 +141,6 @@ def test_auto_takes_what_is_found_and_the_next_cycle_says_ready(made: Scenario) 
     assert fetched.read_bytes() == made.bytes_of[LORA]
 
 
-@pytest.mark.slow
 def test_auto_takes_what_an_earlier_cycle_has_found(made: Scenario) -> None:
     available(made, LORA)
     made.host.invoke("--run-cycle")
@@ -161,7 +153,6 @@ def test_auto_takes_what_an_earlier_cycle_has_found(made: Scenario) -> None:
     assert made.host.status().summary.ready == 1
 
 
-@pytest.mark.slow
 def test_auto_takes_no_doubt_no_pickle_and_nothing_without_a_hash(made: Scenario) -> None:
     made.host.set(downloads__auto=True, downloads__allow_pickle=True)
     made.on_civitai("two.safetensors")
@@ -177,7 +168,6 @@ def test_auto_takes_no_doubt_no_pickle_and_nothing_without_a_hash(made: Scenario
     assert made.cdn.asked == []
 
 
-@pytest.mark.slow
 def test_what_does_not_come_is_a_problem_of_the_report(made: Scenario) -> None:
     made.host.set(downloads__auto=True)
     available(made, LORA)
@@ -188,7 +178,6 @@ def test_what_does_not_come_is_a_problem_of_the_report(made: Scenario) -> None:
     assert made.host.history()[-1].errors == 1
 
 
-@pytest.mark.slow
 def test_a_cycle_tells_how_far_searches_and_downloads_are(made: Scenario) -> None:
     made.host.set(downloads__auto=True)
     available(made, LORA)
@@ -198,7 +187,6 @@ def test_a_cycle_tells_how_far_searches_and_downloads_are(made: Scenario) -> Non
     assert f"Downloading {LORA} (100 %)" in told
 
 
-@pytest.mark.slow
 def test_an_embedding_is_fetched_under_its_whole_name(made: Scenario) -> None:
     made.embedding("soft_negative")
     made.on_civitai("soft_negative.safetensors", type="TextualInversion")

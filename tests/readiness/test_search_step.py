@@ -26,6 +26,8 @@ from tests.servers.base import Asked, LocalServer, Reply
 from tests.servers.civitai import file_json, model_json, version_json
 from tests.servers.llm import ChatServer, picks
 
+pytestmark = pytest.mark.slow
+
 LORA = "detail_tweaker.safetensors"
 OTHER = "paper_cut.safetensors"
 NOTE = "answers of the search"
@@ -75,7 +77,6 @@ def requests(made: SearchServers, act: Callable[[], object]) -> int:
     return len(made.civitai.asked) + len(made.hugging_face.asked) - before
 
 
-@pytest.mark.slow
 def test_what_is_missing_is_asked_for_and_the_report_says_what_came_of_it(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA)]
     host.write("b.json", lora=OTHER)
@@ -89,7 +90,6 @@ def missing(report: dict[str, Any]) -> list[dict[str, Any]]:
     return [model for entry in report["workflows"] for model in entry["missing_models"]]
 
 
-@pytest.mark.slow
 def test_nobody_is_asked_while_nothing_is_missing(host: Host, made: SearchServers) -> None:
     host.write("a.json")
     assert requests(made, host.cycle) == 0
@@ -98,7 +98,6 @@ def test_nobody_is_asked_while_nothing_is_missing(host: Host, made: SearchServer
     assert requests(made, host.cycle) == 0
 
 
-@pytest.mark.slow
 def test_answers_count_for_the_cycles_after_and_nothing_heavy_is_loaded(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA)]
     assert requests(made, lambda: host.program("--run-cycle")) > 0
@@ -126,7 +125,6 @@ def test_answers_count_for_the_cycles_after_and_nothing_heavy_is_loaded(host: Ho
     ],
     ids=["another model", "the workflow", "backends", "a key", "the model", "the clock went back", "age"],
 )
-@pytest.mark.slow
 def test_another_question_is_asked_anew(host: Host, made: SearchServers, change: Callable[[Host], object]) -> None:
     host.cycle()
     assert requests(made, host.cycle) == 0
@@ -137,7 +135,6 @@ def test_another_question_is_asked_anew(host: Host, made: SearchServers, change:
 
 
 @pytest.mark.parametrize(("status", "hours"), [("no match", 7 * 24), ("UNCERTAIN", 24), ("ERROR", 1), ("odd", 1)])
-@pytest.mark.slow
 def test_each_answer_counts_for_as_long_as_its_kind_does(
     host: Host, made: SearchServers, status: str, hours: int
 ) -> None:
@@ -152,7 +149,6 @@ def test_each_answer_counts_for_as_long_as_its_kind_does(
     assert requests(made, lambda: host.cycle(pass_seconds=120)) > 0
 
 
-@pytest.mark.slow
 def test_an_error_that_is_only_remembered_is_asked_for_in_time(host: Host, made: SearchServers) -> None:
     made.civitai.pages["/"] = Reply(b"", 500)
     host.cycle()
@@ -164,7 +160,6 @@ def test_an_error_that_is_only_remembered_is_asked_for_in_time(host: Host, made:
     assert {one["name"]: one["answer"] for one in missing(host.report())}[LORA] == "FOUND"
 
 
-@pytest.mark.slow
 def test_a_budget_of_nothing_asks_nobody_and_forgets_nothing(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA)]
     host.set(search__budget_seconds=0)
@@ -176,7 +171,6 @@ def test_a_budget_of_nothing_asks_nobody_and_forgets_nothing(host: Host, made: S
     assert answer(host) == "FOUND"
 
 
-@pytest.mark.slow
 def test_empty_backend_order_asks_nobody_and_forgets_nothing(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA)]
     host.set(search__backend_order=[])
@@ -199,7 +193,6 @@ def test_empty_backend_order_asks_nobody_and_forgets_nothing(host: Host, made: S
         ("SSL_CERT_DIR", "/absent"),
     ],
 )
-@pytest.mark.slow
 def test_verdicts_are_written_whatever_the_environment_says(
     host: Host, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
@@ -223,7 +216,6 @@ def test_verdicts_are_written_whatever_the_environment_says(
     assert "hunter2" not in json.dumps(report).replace(value, "")
 
 
-@pytest.mark.slow
 def test_offline_nothing_is_said_to_be_nowhere(host: Host) -> None:
     host.set(search__civitai_url="http://127.0.0.1:9", search__timeout_seconds=1)
     for name in "bcdef":
@@ -238,7 +230,6 @@ def test_offline_nothing_is_said_to_be_nowhere(host: Host) -> None:
     assert host.history()[-1].success
 
 
-@pytest.mark.slow
 def test_what_the_requests_did_not_reach_is_asked_in_the_next_cycle(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA)]
     host.set(search__budget_requests=0)
@@ -249,7 +240,6 @@ def test_what_the_requests_did_not_reach_is_asked_in_the_next_cycle(host: Host, 
     assert answer(host) == "FOUND"
 
 
-@pytest.mark.slow
 def test_the_first_report_waits_for_no_site(host: Host) -> None:
     arrived = threading.Event()
 
@@ -268,7 +258,6 @@ def test_the_first_report_waits_for_no_site(host: Host) -> None:
         assert (first["answer"], first["fix"]) == (None, "Put the file into models/loras.")
 
 
-@pytest.mark.slow
 def test_a_doubt_and_its_candidates_are_in_json_markdown_terminal_and_log(
     host: Host, made: SearchServers, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -288,7 +277,6 @@ def test_a_doubt_and_its_candidates_are_in_json_markdown_terminal_and_log(
     assert f"resolve {LORA}" in host.invoke("--run-cycle").output
 
 
-@pytest.mark.slow
 def test_what_a_person_chooses_is_the_answer_of_the_next_cycle(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA, content=b"a" * 4096), on_civitai(LORA, content=b"b" * 4096)]
     assert answer(host) == "UNCERTAIN"
@@ -300,7 +288,6 @@ def test_what_a_person_chooses_is_the_answer_of_the_next_cycle(host: Host, made:
     assert item["sha256"] == made.civitai.models[1]["modelVersions"][0]["files"][0]["hashes"]["SHA256"].lower()
 
 
-@pytest.mark.slow
 def test_what_a_person_finds_out_meanwhile_is_used(host: Host, made: SearchServers) -> None:
     assert doubt(host) == "no_match_under_these_words"
     made.civitai.models = [on_civitai(LORA)]
@@ -310,7 +297,6 @@ def test_what_a_person_finds_out_meanwhile_is_used(host: Host, made: SearchServe
     assert requests(made, host.cycle) == 0
 
 
-@pytest.mark.slow
 def test_plan_and_answers_of_another_comfyui_are_not_reported(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA)]
     assert answer(host) == "FOUND"
@@ -329,7 +315,6 @@ def test_plan_and_answers_of_another_comfyui_are_not_reported(host: Host, made: 
 
 
 @pytest.mark.parametrize("text", ["", "{broken", '{"digest": 7}', "[]"])
-@pytest.mark.slow
 def test_a_damaged_memory_is_asked_for_again(host: Host, made: SearchServers, text: str) -> None:
     made.civitai.models = [on_civitai(LORA)]
     host.cycle()
@@ -339,7 +324,6 @@ def test_a_damaged_memory_is_asked_for_again(host: Host, made: SearchServers, te
 
 
 @pytest.mark.parametrize("version", [None, 2, ANSWERS_SCHEMA_VERSION + 1])
-@pytest.mark.slow
 def test_answers_of_another_schema_version_are_dropped(host: Host, version: int | None) -> None:
     host.cycle()
     with closing(open_database(host.layout.database)) as database:
@@ -352,7 +336,6 @@ def test_answers_of_another_schema_version_are_dropped(host: Host, version: int 
     assert "search" in host.cycle().record.phases
 
 
-@pytest.mark.slow
 def test_expiring_keeps_the_words_and_has_nothing_to_do_twice(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA)]
     host.cycle()
@@ -366,13 +349,11 @@ def test_expiring_keeps_the_words_and_has_nothing_to_do_twice(host: Host, made: 
         assert ModelIndex(database).note(NOTE) == text
 
 
-@pytest.mark.slow
 def test_trouble_beside_the_search_is_a_problem_of_the_cycle(host: Host) -> None:
     put(host.layout.decisions, b"{broken")
     assert any("decisions.json was damaged" in one for one in host.report_after_cycle()["problems"])
 
 
-@pytest.mark.slow
 def test_model_of_this_machine_is_found_once_and_searches_again(
     host: Host, made: SearchServers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,8 @@ from tests.closed_paths import close_paths
 from tests.hosts import Host, needs_refusals
 from tests.model_files import put
 
+pytestmark = pytest.mark.slow
+
 PROMPT = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "set/a.png"}},
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0]}},
@@ -76,7 +78,6 @@ def assert_back(host: Host) -> None:
     assert host.history()[-1].resolved == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("error", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENOTCONN])
 def test_folder_that_cannot_be_searched(host: Host, folder: Path, error: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as closed:
@@ -87,7 +88,6 @@ def test_folder_that_cannot_be_searched(host: Host, folder: Path, error: int, mo
     assert_back(host)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("link", ["input", "input/set"])
 def test_link_to_a_disk_that_is_not_mounted(host: Host, tmp_path: Path, link: str) -> None:
     path = host.comfyui / link
@@ -99,7 +99,6 @@ def test_link_to_a_disk_that_is_not_mounted(host: Host, tmp_path: Path, link: st
     assert_back(host)
 
 
-@pytest.mark.slow
 def test_configured_folder_that_does_not_exist(host: Host, folder: Path, tmp_path: Path) -> None:
     folder.rename(tmp_path / "unplugged")
     host.set(comfyui__input_directory=tmp_path / "mnt/input")
@@ -107,7 +106,6 @@ def test_configured_folder_that_does_not_exist(host: Host, folder: Path, tmp_pat
     assert_unknown(host, tmp_path / "mnt/input", "Mount its disk", installation=placed)
 
 
-@pytest.mark.slow
 def test_link_to_a_picture_on_a_disk_that_is_not_mounted(host: Host, folder: Path, tmp_path: Path) -> None:
     path = folder / "set/a.png"
     path.unlink()
@@ -115,21 +113,18 @@ def test_link_to_a_picture_on_a_disk_that_is_not_mounted(host: Host, folder: Pat
     assert_unknown(host, path, "Mount the disk of ")
 
 
-@pytest.mark.slow
 def test_mount_point_of_fstab_without_its_disk(host: Host, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "set/a.png").unlink()
     monkeypatch.setattr(input_files, "list_unmounted", lambda: (str(folder / "set"),))
     assert_unknown(host, folder / "set", "Mount its disk")
 
 
-@pytest.mark.slow
 def test_folder_that_is_a_link_to_itself(host: Host, folder: Path) -> None:
     shutil.rmtree(folder)
     folder.symlink_to("input")
     assert_unknown(host, folder, "Permit this user to read it, or mount its disk again (Too many levels")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("change", ["deleted", "folder deleted", "a file in its place", "link into a listed folder"])
 def test_picture_that_is_certainly_missing(host: Host, folder: Path, tmp_path: Path, change: str) -> None:
     if change == "folder deleted":
@@ -147,7 +142,6 @@ def test_picture_that_is_certainly_missing(host: Host, folder: Path, tmp_path: P
     assert (status.summary.missing_inputs, status.summary.unknown_inputs) == (1, 0)
 
 
-@pytest.mark.slow
 def test_picture_that_need_not_be_there_is_named_beside_ready(host: Host, folder: Path) -> None:
     host.set(workflows__require_inputs=False)
     shutil.rmtree(folder)
@@ -161,7 +155,6 @@ def test_picture_that_need_not_be_there_is_named_beside_ready(host: Host, folder
     assert "set/a.png\tinput\t1" in host.invoke("status", "--only", "inputs").output
 
 
-@pytest.mark.slow
 @needs_refusals
 @pytest.mark.parametrize("closed", ["input", "input/set"])
 def test_refusal_by_the_kernel(host: Host, closed: str) -> None:

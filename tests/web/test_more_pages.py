@@ -32,6 +32,8 @@ from tests.supervisor.workspaces import Workspace
 from tests.web.commands import list_commands, parse_command
 from tests.web.site import Site, build_site
 
+pytestmark = pytest.mark.slow
+
 PAGES = ("workflows", "models", "environment", "server", "hosts", "settings")
 HOSTILE = "<img src=x onerror=alert(1)>\u202e\x07" + "n" * 110
 

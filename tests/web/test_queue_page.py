@@ -11,6 +11,8 @@ from comfywatchman.jobs.store.job_store import JobStore
 from tests.jobs.jobs import add_jobs, build_name, build_spec, lease, start_worker
 from tests.web.site import Site
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = (
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",

@@ -16,10 +16,11 @@ from tests.jobs.jobs import add_jobs, build_name, lease, start_worker
 from tests.web.chromium import serve_site
 from tests.web.site import Site
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 30
 
 
-@pytest.mark.slow
 def test_generated_requests_are_answered_as_described(site: Site) -> None:
     add_jobs(site.store, [1, 2, 3], retry_limit=0)
     failed = AttemptOutcome(False, "node-error", "boom", retryable=False)

@@ -16,6 +16,8 @@ from tests.governance.contexts import KeptSite
 from tests.hosts import QUIET, Host
 from tests.web.site import Site, build_site
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_SECONDS = 60.0
 
 
@@ -34,7 +36,6 @@ def press(site: Site, path: str, form: dict[str, str]) -> TaskSnapshot:
     raise AssertionError(task)
 
 
-@pytest.mark.slow
 def test_check_is_shown_after_the_page_was_closed(
     tmp_path: Path, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,7 +56,6 @@ def test_check_is_shown_after_the_page_was_closed(
     assert "<bdi>a</bdi>" in later.guest.get("/workflows").text
 
 
-@pytest.mark.slow
 def test_environment_goes_back_and_the_change_is_undone(
     tmp_path: Path, store: JobStore, kept_root: KeptSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +78,6 @@ def test_environment_goes_back_and_the_change_is_undone(
     assert read_operations(root.layout)[-1].kind == "undo"
 
 
-@pytest.mark.slow
 def test_failure_of_a_task_is_shown_with_its_next_step(
     tmp_path: Path, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

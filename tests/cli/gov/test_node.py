@@ -5,8 +5,9 @@ import pytest
 from tests.cli.gov.calls import Gov
 from tests.governance.contexts import KeptSite
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_token_in_a_url_is_never_stored_or_printed(kept_root: KeptSite) -> None:
     gov = Gov(kept_root.restore())
     for url in ("https://me:t0ken@127.0.0.1:9/a/pack", "https://t0ken@127.0.0.1:9/a/pack?x", "ftp://me:t0ken@host/a"):
@@ -19,7 +20,6 @@ def test_token_in_a_url_is_never_stored_or_printed(kept_root: KeptSite) -> None:
     assert not [path for path in files if b"t0ken" in path.read_bytes()]
 
 
-@pytest.mark.slow
 def test_all_folders_are_adopted_at_once(kept_root: KeptSite) -> None:
     gov = Gov(kept_root.restore())
     for name in ("depth", "other"):

@@ -10,10 +10,11 @@ import pytest
 
 from tests.cli.jobs.calls import JobsHome
 
+pytestmark = pytest.mark.slow
+
 LIMIT_SECONDS = 60.0
 
 
-@pytest.mark.slow
 def test_agent_runs_files_that_are_dropped_while_it_runs(home: JobsHome) -> None:
     options = ["--home", str(home.folder), "--config", str(home.folder / "config.toml")]
     command = [sys.executable, "-m", "comfywatchman", *options, "jobs", "start"]

@@ -10,10 +10,11 @@ import pytest
 from comfywatchman.comfyui.server.interpreter import find_interpreters
 from comfywatchman.comfyui.server.listening import find_servers
 
+pytestmark = pytest.mark.slow
+
 SERVE = "import sys\nprint('up', flush=True)\nsys.stdin.read()\n"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", ["absolute", "relative", "on PATH"])
 def test_interpreter_is_the_path_inside_the_environment(tmp_path: Path, command: str) -> None:
     folder = tmp_path / "venv" / "bin"

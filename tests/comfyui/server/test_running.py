@@ -10,6 +10,8 @@ import pytest
 
 from comfywatchman.comfyui.server.running import find_running_comfyuis
 
+pytestmark = pytest.mark.slow
+
 SERVER = """
 import socket, sys
 listener = socket.create_server((sys.argv[sys.argv.index("--listen") + 1], 0))
@@ -27,7 +29,6 @@ def comfyui(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("listen", "host"), [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1")])  # noqa: S104
 def test_process_tells_folder_address_and_options(comfyui: Path, listen: str, host: str) -> None:
     options = ["--listen", listen, "--base-directory", "../data", "--extra-model-paths-config", "a.yaml", "/b.yaml"]
@@ -45,7 +46,6 @@ def test_process_tells_folder_address_and_options(comfyui: Path, listen: str, ho
     assert found.extra_model_paths == (comfyui / "a.yaml", Path("/b.yaml"))
 
 
-@pytest.mark.slow
 def test_other_program_named_main_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("import sys; print(flush=True); sys.stdin.read()")
     with subprocess.Popen(

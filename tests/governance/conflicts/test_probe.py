@@ -10,6 +10,8 @@ from comfywatchman.governance.uv.declared_requirements import DeclaredRequiremen
 from tests.governance.contexts import Site, build_site
 from tests.governance.wheels import add_wheel
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
@@ -20,7 +22,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return site
 
 
-@pytest.mark.slow
 def test_requirements_resolve_to_versions_or_fail_with_a_message(site: Site) -> None:
     numlet = DeclaredRequirement("base", "numlet<2", "base")
     midlet = DeclaredRequirement("node b", "midlet>=2", "node-b")
@@ -33,7 +34,6 @@ def test_requirements_resolve_to_versions_or_fail_with_a_message(site: Site) -> 
         assert "midlet" in probe.read_error([midlet, numlet])
 
 
-@pytest.mark.slow
 def test_nonexistent_version_is_recognised(site: Site) -> None:
     with site.opened() as context:
         probe = ResolutionProbe(context, site.layout.pyproject.read_text())
@@ -41,7 +41,6 @@ def test_nonexistent_version_is_recognised(site: Site) -> None:
         assert not probe.is_nonexistent("numlet==2.0")
 
 
-@pytest.mark.slow
 def test_probe_stops_at_its_budget(site: Site) -> None:
     with site.opened() as context:
         text = site.layout.pyproject.read_text()
@@ -55,7 +54,6 @@ def test_probe_stops_at_its_budget(site: Site) -> None:
             ResolutionProbe(context, text, max_seconds=0).fails(lines)
 
 
-@pytest.mark.slow
 def test_unrelated_failure_of_a_part_is_undecided(site: Site) -> None:
     with site.opened() as context:
         text = site.layout.pyproject.read_text()

@@ -16,6 +16,8 @@ from comfywatchman.governance.uv.client import UvResult
 from tests.governance.contexts import Site, build_site
 from tests.governance.wheels import add_wheel
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
@@ -28,7 +30,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return site
 
 
-@pytest.mark.slow
 def test_resolution_changes_nothing_of_the_root(site: Site) -> None:
     before = read_root_files(site.layout)
     project = truth.set_group(site.layout.pyproject.read_text(), "node-b", ["plainlet"])
@@ -51,7 +52,6 @@ def test_resolution_changes_nothing_of_the_root(site: Site) -> None:
         ([], ("numlet==1.0",)),
     ],
 )
-@pytest.mark.slow
 def test_overrides_are_scoped_to_known_packages(
     site: Site, edges: Sequence[RequirementEdge], expected: Sequence[Override]
 ) -> None:
@@ -64,7 +64,6 @@ def test_overrides_are_scoped_to_known_packages(
         assert find_overrides(context, ["numlet==1.0"], edit, edges=edges, extras={}) == expected
 
 
-@pytest.mark.slow
 def test_extras_are_found_without_a_candidate(site: Site, tmp_path: Path) -> None:
     for environment in ("", str(tmp_path / "missing")):
         assert find_extras(site.layout, "", environment=environment) == {"fastlet": {"more"}}

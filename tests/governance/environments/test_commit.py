@@ -23,6 +23,8 @@ from tests.governance import changes
 from tests.governance.changes import assert_consistent, run
 from tests.governance.contexts import KeptSite, Site, build_site
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("gov.build_", "gov.snapshot_", "gov.before_", "gov.after_", "gov.prune_")
 POINTS = sorted(name for name in failpoints.NAMES if name.startswith(STAGES))
 AFTER = {"gov.after_journal", "gov.after_truth", "gov.after_flip", "gov.after_records", "gov.after_snapshot"}
@@ -41,7 +43,6 @@ def half_done(site: Site) -> Iterator[Journal]:
     yield msgspec.convert(orjson.loads(site.layout.journal.read_bytes()), Journal)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
 def test_kill_at_any_point_leaves_the_old_or_the_new_state(site: Site, point: str) -> None:
     site.configure(rollback={"snapshot_retention": 2}, runtime={"keep_generations": 1})
@@ -55,7 +56,6 @@ def test_kill_at_any_point_leaves_the_old_or_the_new_state(site: Site, point: st
     assert changed == (point in COMMITTED)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_first_init_is_finished_by_the_next(tmp_path: Path, point: str) -> None:
     site = build_site(tmp_path, init=False)
@@ -66,7 +66,6 @@ def test_killed_first_init_is_finished_by_the_next(tmp_path: Path, point: str) -
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
-@pytest.mark.slow
 def test_kill_between_truth_files_is_recovered(site: Site, turn: int) -> None:
     assert run(site, "promote", "a", "oldlet", failpoint=f"gov.after_truth#{turn}=kill") == -signal.SIGKILL
     with site.opened() as context:
@@ -75,7 +74,6 @@ def test_kill_between_truth_files_is_recovered(site: Site, turn: int) -> None:
     assert site.run_in_production("import oldlet, numlet; print(numlet.__version__)") == "1.0"
 
 
-@pytest.mark.slow
 def test_commit_writes_truth_environment_and_records(site: Site) -> None:
     with site.opened() as context:
         operation = changes.promote(context, "a", ["deeplet"])
@@ -87,7 +85,6 @@ def test_commit_writes_truth_environment_and_records(site: Site) -> None:
     assert snapshot.read(site.layout, operation.pre_snapshot or "").reason == "promote_pre"
 
 
-@pytest.mark.slow
 def test_removed_node_restores_the_bytes_of_all_truth_files(site: Site) -> None:
     before = snapshot.read_root_files(site.layout)
     key = generation.current_key(site.layout)
@@ -98,7 +95,6 @@ def test_removed_node_restores_the_bytes_of_all_truth_files(site: Site) -> None:
     assert generation.current_key(site.layout) == key
 
 
-@pytest.mark.slow
 def test_tested_versions_are_locked(site: Site) -> None:
     with site.opened() as context:
         changes.promote(context, "a", ["deeplet"], pins=["numlet==1.0"])
@@ -108,7 +104,6 @@ def test_tested_versions_are_locked(site: Site) -> None:
     assert "constraint" not in site.layout.pyproject.read_text()
 
 
-@pytest.mark.slow
 def test_commit_writes_transaction_and_undone_operation(site: Site) -> None:
     with site.opened() as context:
         first = changes.promote(context, "a", ["plainlet"])
@@ -129,7 +124,6 @@ def test_commit_writes_transaction_and_undone_operation(site: Site) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "link", "outside", "parent", "gone"])
-@pytest.mark.slow
 def test_commit_deletes_only_the_code_of_the_removed_node(site: Site, kind: str) -> None:
     nodes = site.comfyui / "custom_nodes"
     precious = site.folder / "precious"
@@ -150,7 +144,6 @@ def test_commit_deletes_only_the_code_of_the_removed_node(site: Site, kind: str)
     assert (site.comfyui / "main.py").is_file()
 
 
-@pytest.mark.slow
 def test_full_disk_before_the_commit_point_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     before = snapshot.read_root_files(site.layout)
     monkeypatch.setattr(failpoints, "_parse_actions", lambda: {"gov.before_journal": (0, "raise:ENOSPC")})
@@ -162,7 +155,6 @@ def test_full_disk_before_the_commit_point_changes_nothing(site: Site, monkeypat
 
 
 @pytest.mark.parametrize("point", ["gov.after_truth", "files.before_rename"])
-@pytest.mark.slow
 def test_full_disk_after_the_commit_point_is_recovered(site: Site, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
     with monkeypatch.context() as patch, site.opened() as context, staging.open_staging(context.layout) as work:
         work.edit_project(lambda text: truth.set_group(text, "mine", ["plainlet"]))
@@ -184,7 +176,6 @@ def test_full_disk_after_the_commit_point_is_recovered(site: Site, monkeypatch: 
     assert site.run_in_production("import plainlet; print('well')") == "well"
 
 
-@pytest.mark.slow
 def test_reading_command_finishes_an_interrupted_commit(site: Site) -> None:
     with half_done(site):
         context = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
@@ -193,7 +184,6 @@ def test_reading_command_finishes_an_interrupted_commit(site: Site) -> None:
     assert_consistent(site)
 
 
-@pytest.mark.slow
 def test_reading_command_notes_a_running_command(site: Site) -> None:
     with half_done(site) as journal, site.opened():
         site.layout.journal.write_bytes(orjson.dumps(msgspec.to_builtins(journal)))
@@ -202,7 +192,6 @@ def test_reading_command_notes_a_running_command(site: Site) -> None:
     assert context.note.startswith("A change is in progress")
 
 
-@pytest.mark.slow
 def test_change_with_missing_files_is_reverted(site: Site) -> None:
     before = snapshot.read_root_files(site.layout)
     assert run(site, "promote", "a", "oldlet", failpoint="gov.after_truth=kill") == -signal.SIGKILL
@@ -214,7 +203,6 @@ def test_change_with_missing_files_is_reverted(site: Site) -> None:
     assert site.run_in_production("import corelet; print('well')") == "well"
 
 
-@pytest.mark.slow
 def test_unrecoverable_change_names_the_next_step(site: Site) -> None:
     with half_done(site):
         shutil.rmtree(site.layout.work)
@@ -225,7 +213,6 @@ def test_unrecoverable_change_names_the_next_step(site: Site) -> None:
     assert site.layout.journal.exists()
 
 
-@pytest.mark.slow
 def test_damaged_journal_is_set_aside(site: Site) -> None:
     site.layout.journal.write_text("{")
     with site.opened() as context:
@@ -234,7 +221,6 @@ def test_damaged_journal_is_set_aside(site: Site) -> None:
     assert site.layout.journal.with_name("journal.json.damaged-1").exists()
 
 
-@pytest.mark.slow
 def test_failed_pruning_does_not_fail_a_change(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.configure(rollback={"snapshot_retention": 1})
     monkeypatch.setattr(failpoints, "_parse_actions", lambda: {"gov.prune_after_index": (0, "raise:EIO")})
@@ -243,7 +229,6 @@ def test_failed_pruning_does_not_fail_a_change(site: Site, monkeypatch: pytest.M
     assert site.run_in_production("import plainlet; print('well')") == "well"
 
 
-@pytest.mark.slow
 def test_only_the_newest_fifty_snapshots_are_kept(site: Site) -> None:
     with site.opened() as context:
         for number in range(26):
@@ -259,7 +244,6 @@ def test_only_the_newest_fifty_snapshots_are_kept(site: Site) -> None:
     assert taken[-1].id in {meta.id for meta in metas}
 
 
-@pytest.mark.slow
 def test_operation_has_hashes_before_and_after(site: Site) -> None:
     with site.opened() as context:
         operation = changes.promote(context, "a", ["plainlet"])

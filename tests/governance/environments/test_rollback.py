@@ -11,6 +11,8 @@ from comfywatchman.governance.environments.rollback import read_operation, read_
 from tests.governance import changes
 from tests.governance.contexts import KeptSite, Site, build_site
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> KeptSite:
@@ -36,7 +38,6 @@ def state(site: Site) -> tuple[dict[str, bytes], str | None]:
     return snapshot.read_root_files(site.layout), generation.current_key(site.layout)
 
 
-@pytest.mark.slow
 def test_rollback_restores_truth_and_environment(site: Site) -> None:
     wanted = snapshot.read_contents(site.layout, first(site))
     with site.opened() as context:
@@ -49,7 +50,6 @@ def test_rollback_restores_truth_and_environment(site: Site) -> None:
     assert snapshot.read_all(site.layout)[-1].reason == "rollback_post"
 
 
-@pytest.mark.slow
 def test_rollback_to_a_kept_environment_needs_no_network(site: Site) -> None:
     shutil.rmtree(site.wheels)
     shutil.rmtree(site.folder / "uv-cache")
@@ -61,7 +61,6 @@ def test_rollback_to_a_kept_environment_needs_no_network(site: Site) -> None:
     assert site.run_in_production("import corelet; print('well')") == "well"
 
 
-@pytest.mark.slow
 def test_rollback_can_be_rolled_back(site: Site) -> None:
     before = state(site)
     with site.opened() as context:
@@ -70,7 +69,6 @@ def test_rollback_can_be_rolled_back(site: Site) -> None:
     assert state(site) == before
 
 
-@pytest.mark.slow
 def test_pruned_environment_is_rebuilt(site: Site) -> None:
     key = snapshot.read(site.layout, first(site)).generation
     assert key
@@ -81,7 +79,6 @@ def test_pruned_environment_is_rebuilt(site: Site) -> None:
     assert site.run_in_production("import corelet; print('well')") == "well"
 
 
-@pytest.mark.slow
 def test_modified_environment_is_rebuilt(site: Site) -> None:
     key = snapshot.read(site.layout, first(site)).generation
     module = next((site.layout.generations / (key or "")).glob("lib/python*/site-packages/corelet/__init__.py"))
@@ -91,7 +88,6 @@ def test_modified_environment_is_rebuilt(site: Site) -> None:
     assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
 
-@pytest.mark.slow
 def test_failed_rebuild_changes_nothing(site: Site) -> None:
     before, metas = state(site), snapshot.read_all(site.layout)
     shutil.rmtree(site.layout.generations / (snapshot.read(site.layout, first(site)).generation or ""))
@@ -107,7 +103,6 @@ def test_failed_rebuild_changes_nothing(site: Site) -> None:
 
 
 @pytest.mark.parametrize("damage", ["changed", "gone", "unknown"])
-@pytest.mark.slow
 def test_damaged_snapshot_is_refused(site: Site, damage: str) -> None:
     before, metas, done = state(site), snapshot.read_all(site.layout), read_operations(site.layout)
     name = first(site)
@@ -125,7 +120,6 @@ def test_damaged_snapshot_is_refused(site: Site, damage: str) -> None:
     assert read_operations(site.layout) == done
 
 
-@pytest.mark.slow
 def test_undo_can_be_undone(site: Site) -> None:
     before, last = state(site), read_operations(site.layout)[-1]
     with site.opened() as context:
@@ -136,7 +130,6 @@ def test_undo_can_be_undone(site: Site) -> None:
     assert state(site) == before
 
 
-@pytest.mark.slow
 def test_operation_with_later_changes_is_not_undone(site: Site) -> None:
     before = state(site)
     with site.opened() as context, pytest.raises(Failure, match="changed after it") as caught:
@@ -145,7 +138,6 @@ def test_operation_with_later_changes_is_not_undone(site: Site) -> None:
     assert state(site) == before
 
 
-@pytest.mark.slow
 def test_manual_edit_prevents_undo(site: Site) -> None:
     with site.layout.pyproject.open("a") as stream:
         stream.write("# mine\n")
@@ -153,7 +145,6 @@ def test_manual_edit_prevents_undo(site: Site) -> None:
         undo(context, read_operations(site.layout)[-1].op_id)
 
 
-@pytest.mark.slow
 def test_operation_is_undone_only_once(site: Site) -> None:
     last = read_operations(site.layout)[-1]
     with site.opened() as context:
@@ -162,14 +153,12 @@ def test_operation_is_undone_only_once(site: Site) -> None:
             undo(context, last.op_id)
 
 
-@pytest.mark.slow
 def test_first_operation_cannot_be_undone(site: Site) -> None:
     with site.opened() as context, pytest.raises(Failure, match="nothing before it"):
         undo(context, read_operations(site.layout)[0].op_id)
 
 
 @pytest.mark.parametrize("name", ["", "../x", "20260101T000000Z-op-abcdef"])
-@pytest.mark.slow
 def test_unknown_operation_is_reported(site: Site, name: str) -> None:
     with pytest.raises(Failure) as caught:
         read_operation(site.layout, name)

@@ -18,6 +18,8 @@ from tests.governance.changes import promote
 from tests.governance.contexts import Site, build_site
 from tests.governance.packs import commit_files, create_repository
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
@@ -40,7 +42,6 @@ def list_nodes(site: Site) -> tuple[NodeListing, ...]:
     return node_registry.list_nodes(site.layout, site.comfyui / "custom_nodes")
 
 
-@pytest.mark.slow
 def test_list_reports_the_code_state_of_a_node(site: Site) -> None:
     folder = node(site, "listed")
     assert state(site, "listed") == ("as-recorded", False)
@@ -54,7 +55,6 @@ def test_list_reports_the_code_state_of_a_node(site: Site) -> None:
     assert state(site, "listed") == ("gone", None)
 
 
-@pytest.mark.slow
 def test_folder_without_git_is_neither_clean_nor_dirty(site: Site) -> None:
     folder = site.comfyui / "custom_nodes/plain"
     folder.mkdir()
@@ -63,7 +63,6 @@ def test_folder_without_git_is_neither_clean_nor_dirty(site: Site) -> None:
     assert state(site, "plain") == ("as-recorded", None)
 
 
-@pytest.mark.slow
 def test_enabled_folders_leave_out_disabled_and_missing_nodes(site: Site) -> None:
     names = ("on", "off", "missing")
     there = {name: node(site, name) for name in names}
@@ -76,7 +75,6 @@ def test_enabled_folders_leave_out_disabled_and_missing_nodes(site: Site) -> Non
     assert not found.keys() & {"off", "missing"}
 
 
-@pytest.mark.slow
 def test_removing_an_unpromoted_node_keeps_the_lock(site: Site) -> None:
     node(site, "brief")
     before = (
@@ -95,7 +93,6 @@ def test_removing_an_unpromoted_node_keeps_the_lock(site: Site) -> None:
 
 
 @pytest.mark.parametrize("purge_code", [False, True])
-@pytest.mark.slow
 def test_removal_is_recorded_and_deletes_code_only_on_request(site: Site, *, purge_code: bool) -> None:
     name = f"goes-{purge_code}"
     folder = node(site, name)
@@ -111,7 +108,6 @@ def test_removal_is_recorded_and_deletes_code_only_on_request(site: Site, *, pur
     assert (pre.reason, pre.ref, pre.sha256) == ("remove_pre", name, before)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["lock", "environment"])
 def test_failed_removal_changes_nothing(tmp_path: Path, missing: str) -> None:
     site = build_site(tmp_path)
@@ -130,7 +126,6 @@ def test_failed_removal_changes_nothing(tmp_path: Path, missing: str) -> None:
     assert "node-pack" in truth.parse_groups(site.layout.pyproject.read_text())
 
 
-@pytest.mark.slow
 def test_list_reports_another_commit(site: Site) -> None:
     folder = node(site, "moved")
     commit_files(folder, {"more.py": ""})

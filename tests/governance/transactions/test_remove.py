@@ -8,8 +8,9 @@ from comfywatchman.governance.transactions import remove, transaction
 from tests.governance.contexts import build_site
 from tests.governance.node_steps import try_node
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_removing_a_node_aborts_its_open_transactions(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     site.configure(tx={"probe": False})

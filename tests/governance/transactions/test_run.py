@@ -21,6 +21,8 @@ from tests.governance.contexts import Site, build_site
 from tests.governance.node_steps import register_node, try_node
 from tests.governance.wheels import add_wheel
 
+pytestmark = pytest.mark.slow
+
 PATCH = """
 import pathlib, {module}
 path = pathlib.Path({module}.__file__)
@@ -44,7 +46,6 @@ def production(site: Site) -> dict[str, str]:
     return {str(path): path.read_text("utf-8", "replace") for path in folder.rglob("*.py") if "let/" in str(path)}
 
 
-@pytest.mark.slow
 def test_run_installs_declared_requirements(site: Site) -> None:
     before = site.layout.pyproject.read_bytes(), site.layout.uv_lock.read_bytes(), production(site)
     found = try_node(site, "declares", "newlet", "plainlet==1.0")
@@ -67,7 +68,6 @@ def test_run_installs_declared_requirements(site: Site) -> None:
     assert transaction.read(site.layout, found.txid) == found
 
 
-@pytest.mark.slow
 def test_install_script_packages_are_added_to_the_plan(site: Site) -> None:
     script = (
         "import subprocess, sys\n"
@@ -82,7 +82,6 @@ def test_install_script_packages_are_added_to_the_plan(site: Site) -> None:
     assert any(one.name == "install" and one.status == "ok" for one in found.judgement.findings)  # type: ignore[union-attr]
 
 
-@pytest.mark.slow
 def test_setuptools_version_matches_production(tmp_path: Path) -> None:
     site = build_site(tmp_path, init=False, requirements=("setuptools",))
     add_wheel(site.wheels, "setuptools", "99.0")
@@ -94,7 +93,6 @@ def test_setuptools_version_matches_production(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.slow
 def test_node_installing_uv_does_not_overwrite_our_uv(site: Site) -> None:
     add_wheel(site.wheels, "uv", "0.0.1", scripts={"uv": "uv:__version__.strip"})
     with site.opened() as context:
@@ -106,7 +104,6 @@ def test_node_installing_uv_does_not_overwrite_our_uv(site: Site) -> None:
     assert uv.read_bytes() == ours
 
 
-@pytest.mark.slow
 def test_stray_processes_of_an_install_script_are_ended(site: Site) -> None:
     script = (
         "import os, pathlib, subprocess, sys\n"
@@ -122,7 +119,6 @@ def test_stray_processes_of_an_install_script_are_ended(site: Site) -> None:
     assert found.node_tree == hash_code_tree(folder)
 
 
-@pytest.mark.slow
 def test_failed_install_script_is_reported_and_the_start_decides(site: Site) -> None:
     found = try_node(site, "fails-to-install", files={"install.py": "raise SystemExit(3)\n"})
     assert found.status == "completed"
@@ -130,7 +126,6 @@ def test_failed_install_script_is_reported_and_the_start_decides(site: Site) -> 
     assert found.judgement.findings[0].detail.startswith("install.py exited with status 3")
 
 
-@pytest.mark.slow
 def test_install_script_sees_no_secrets_and_no_other_environment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_TOKEN", "UV_PYTHON", "PIP_TARGET", "PYTHONPATH"):
         monkeypatch.setenv(name, "leak")
@@ -141,7 +136,6 @@ def test_install_script_sees_no_secrets_and_no_other_environment(site: Site, mon
     assert found.candidate_env in seen
 
 
-@pytest.mark.slow
 def test_denied_requirement_is_refused_before_installation(site: Site) -> None:
     add_wheel(site.wheels, "ultralytics", "8.3.41")
     add_wheel(site.wheels, "ultralytics", "8.3.40")
@@ -154,7 +148,6 @@ def test_denied_requirement_is_refused_before_installation(site: Site) -> None:
     assert free.diff.added == ("ultralytics==8.3.40",)
 
 
-@pytest.mark.slow
 def test_denied_indirect_dependency_is_reported_with_its_reason(site: Site) -> None:
     add_wheel(site.wheels, "evillet", "1.0")
     add_wheel(site.wheels, "between", "1.0", requires=["evillet"])
@@ -168,7 +161,6 @@ def test_denied_indirect_dependency_is_reported_with_its_reason(site: Site) -> N
     assert (site.layout.logs / f"{found.txid}.install.uv.log").is_file()
 
 
-@pytest.mark.slow
 def test_denied_package_from_an_install_script_stops_the_trial(site: Site) -> None:
     add_wheel(site.wheels, "lolminer", "1.0")
     script = "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'pip', 'install', 'lolminer'])\n"
@@ -178,7 +170,6 @@ def test_denied_package_from_an_install_script_stops_the_trial(site: Site) -> No
     assert found.logs.run_exit_code is None
 
 
-@pytest.mark.slow
 def test_failed_installation_reports_uv_output_and_log(site: Site) -> None:
     found = try_node(site, "impossible", "absent-package>=3")
     assert found.status == "failed"
@@ -186,7 +177,6 @@ def test_failed_installation_reports_uv_output_and_log(site: Site) -> None:
     assert (site.layout.logs / f"{found.txid}.install.uv.log").is_file()
 
 
-@pytest.mark.slow
 def test_patched_source_file_changes_no_other_environment(site: Site) -> None:
     before = production(site)
     found = try_node(site, "patches", files={"install.py": PATCH.format(module="corelet")})
@@ -197,7 +187,6 @@ def test_patched_source_file_changes_no_other_environment(site: Site) -> None:
     assert clean.integrity == "verified"
 
 
-@pytest.mark.slow
 def test_modified_shared_files_are_evicted_from_production_and_cache(tmp_path: Path) -> None:
     site = build_site(tmp_path, init=False)
     site.configure(tx={"probe": False}, runtime={"link_mode": "hardlink"})
@@ -220,7 +209,6 @@ def test_modified_shared_files_are_evicted_from_production_and_cache(tmp_path: P
     assert not [path for path in Path(clean.candidate_env).rglob("library.py") if "POISON" in path.read_text()]
 
 
-@pytest.mark.slow
 def test_changed_core_package_is_reported(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     site.configure(policy={"core_packages": ["Core_let"]}, tx={"probe": False})
@@ -229,7 +217,6 @@ def test_changed_core_package_is_reported(tmp_path: Path) -> None:
     assert found.core_impact == ("corelet 1.0 -> 2.0", "numlet none -> 2.0")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("main", "code"), [("raise SystemExit(7)\n", 7), (None, 2)])
 def test_exit_code_of_main_py_decides(tmp_path: Path, main: str | None, code: int) -> None:
     site = build_site(tmp_path)
@@ -242,7 +229,6 @@ def test_exit_code_of_main_py_decides(tmp_path: Path, main: str | None, code: in
     assert found.error
 
 
-@pytest.mark.slow
 def test_unknown_or_deleted_node_cannot_be_tried(site: Site) -> None:
     with site.opened() as context, pytest.raises(Failure) as caught:
         run_transaction(context, "absent")
@@ -254,7 +240,6 @@ def test_unknown_or_deleted_node_cannot_be_tried(site: Site) -> None:
     assert caught.value.code == "gov-node-unknown"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device", "x")])
 def test_interrupted_trial_is_recorded_as_failed(site: Site, error: BaseException) -> None:
     name = f"broken-off-by-{type(error).__name__}"
@@ -270,7 +255,6 @@ def test_interrupted_trial_is_recorded_as_failed(site: Site, error: BaseExceptio
     assert "interrupted" in str(found.error) or "No space left" in str(found.error)
 
 
-@pytest.mark.slow
 def test_trial_runs_without_pip_when_there_is_none(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidate, "_FIND_BUNDLED_PIP", "raise SystemExit(1)")
     found = try_node(site, "without-pip", "plainlet")
@@ -278,7 +262,6 @@ def test_trial_runs_without_pip_when_there_is_none(site: Site, monkeypatch: pyte
     assert not list(Path(found.candidate_env).glob("lib/python*/site-packages/pip"))
 
 
-@pytest.mark.slow
 def test_install_script_is_ended_at_the_time_limit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install_script, "SCRIPT_SECONDS", 0.5)
     found = try_node(site, "takes-too-long", files={"install.py": "import signal\nsignal.pause()\n"})
@@ -286,7 +269,6 @@ def test_install_script_is_ended_at_the_time_limit(site: Site, monkeypatch: pyte
     assert "install.py exited with status 124" in found.judgement.findings[0].detail
 
 
-@pytest.mark.slow
 def test_utf_16_requirements_with_options_are_read(site: Site) -> None:
     register_node(site, "odd")
     text = "--extra-index-url https://me:s3cret@example.org/simple\r\nplainlet==1.0  # tiny\r\n-e .\r\n"
@@ -299,7 +281,6 @@ def test_utf_16_requirements_with_options_are_read(site: Site) -> None:
     assert "s3cret" not in (site.layout.transactions / f"{found.txid}.json").read_text()
 
 
-@pytest.mark.slow
 def test_trial_of_a_dead_process_reads_as_failed(site: Site) -> None:
     register_node(site, "killed", files={"install.py": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"})
     code = (

@@ -21,6 +21,8 @@ from comfywatchman.jobs.execution.worker import JobWorker
 from comfywatchman.jobs.records import Actor, Interface, JobStatus, WaitCode, WaitReason
 from tests.jobs.execution.sites import LIMIT_SECONDS, Site, build_name, open_site, wait_for
 
+pytestmark = pytest.mark.slow
+
 ACTOR = Actor("ann", Interface.CLI)
 FOLDER = "image/T2I_20260131093000_1_cat"
 
@@ -151,7 +153,6 @@ def test_interrupted_job_keeps_its_retries(site: Site) -> None:
     assert [run.outcome for run in site.store.attempts(spec.config_name)] == ["requeued"]
 
 
-@pytest.mark.slow
 def test_job_that_ends_comfyui_twice_is_quarantined(site: Site) -> None:
     spec = site.add("sleep")
     site.add("picture", 2)
@@ -166,7 +167,6 @@ def test_job_that_ends_comfyui_twice_is_quarantined(site: Site) -> None:
     assert site.store.get(build_name(2)).status is JobStatus.DONE
 
 
-@pytest.mark.slow
 def test_ordered_restart_is_not_held_against_the_job(site: Site) -> None:
     spec = site.add("sleep")
     with site.work(WorkerServices(was_restart_ordered=lambda _seconds: True)) as worker:

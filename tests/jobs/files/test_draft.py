@@ -142,6 +142,7 @@ def test_priority_out_of_range_is_refused(priority: int) -> None:
     assert caught.value.code == "jobs-priority-range"
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.dictionaries(TEXTS, VALUES, max_size=4))
 def test_written_values_are_read_back(value: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ import pytest
 from tests.jobs.jobs import SPEC
 from tests.jobs.postgresql import find_programs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 AS_ROOT = ("unshare", "--net")
 AS_USER = ("unshare", "--user", "--map-current-user", "--keep-caps", "--net")
@@ -27,7 +29,6 @@ def find_isolation() -> tuple[str, ...]:
     return command
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_host_that_was_cut_off_loses_its_job_and_is_refused() -> None:
     command = [*find_isolation(), sys.executable, "-m", "tests.jobs.two_hosts"]

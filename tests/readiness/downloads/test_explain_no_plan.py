@@ -10,6 +10,8 @@ from comfywatchman.readiness.states import ModelState, SearchDoubt
 from comfywatchman.readiness.status import MasterStatus
 from tests.hosts import Host
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def report(tmp_path: Path) -> MasterStatus:
@@ -31,14 +33,12 @@ def answered(report: MasterStatus, *answers: str | None, status: ModelState = Mo
     return msgspec.structs.replace(report, workflows=tuple(entries))
 
 
-@pytest.mark.slow
 def test_before_the_first_cycle_nobody_has_searched(report: MasterStatus) -> None:
     said = PlanAbsence("No cycle has checked this host yet, so no model was searched for.", is_final=False)
     assert explain_no_plan(None) == said
     assert explain_no_plan(msgspec.structs.replace(report, checked_at=None)) == said
 
 
-@pytest.mark.slow
 def test_a_host_that_lacks_nothing_has_nothing_to_download(report: MasterStatus) -> None:
     said = f"The cycle of {report.checked_at} found no missing model, so there is nothing to download."
     assert explain_no_plan(msgspec.structs.replace(report, workflows=())) == PlanAbsence(said, is_final=True)
@@ -46,14 +46,12 @@ def test_a_host_that_lacks_nothing_has_nothing_to_download(report: MasterStatus)
     assert explain_no_plan(mended_here) == PlanAbsence(said, is_final=True)
 
 
-@pytest.mark.slow
 def test_missing_models_that_nobody_has_searched_for_are_no_answer(report: MasterStatus) -> None:
     found = explain_no_plan(answered(report, None, None, None))
     assert not found.is_final
     assert "found 2 missing models, but no cycle has searched for them yet" in found.reason
 
 
-@pytest.mark.slow
 def test_what_a_search_said_is_counted_once_for_each_model(report: MasterStatus) -> None:
     found = explain_no_plan(answered(report, "NOT_FOUND", "NOT_FOUND", "UNCERTAIN"))
     assert found.is_final
@@ -61,7 +59,6 @@ def test_what_a_search_said_is_counted_once_for_each_model(report: MasterStatus)
     assert found.reason == f"The cycle of {report.checked_at} {said}"
 
 
-@pytest.mark.slow
 def test_not_found_under_words_is_counted_apart_from_a_choice(report: MasterStatus) -> None:
     doubts = iter([SearchDoubt.NO_MATCH, SearchDoubt.NO_MATCH, SearchDoubt.CANDIDATES_TO_CHOOSE])
     searched = answered(report, "UNCERTAIN", "UNCERTAIN", "UNCERTAIN")
@@ -74,7 +71,6 @@ def test_not_found_under_words_is_counted_apart_from_a_choice(report: MasterStat
     assert reason.endswith(f"found nothing to download ({counts}).")
 
 
-@pytest.mark.slow
 def test_where_a_site_did_not_answer_the_next_step_is_said(report: MasterStatus) -> None:
     found = explain_no_plan(answered(report, "NOT_FOUND", "NOT_FOUND", "ERROR"))
     assert found.reason.endswith(
@@ -82,7 +78,6 @@ def test_where_a_site_did_not_answer_the_next_step_is_said(report: MasterStatus)
     )
 
 
-@pytest.mark.slow
 def test_a_plan_that_somebody_deleted_is_no_answer(report: MasterStatus) -> None:
     found = explain_no_plan(answered(report, "FOUND", "FOUND", "NOT_FOUND"))
     assert (found.is_final, found.reason.endswith("wrote a plan, but the file no longer exists.")) == (False, True)

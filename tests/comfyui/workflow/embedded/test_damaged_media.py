@@ -14,6 +14,8 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.workflow.embedded.extract import EmbeddedWorkflow, extract_workflow
 from tests.comfyui.workflow.embedded.samples import SAMPLES
 
+pytestmark = pytest.mark.slow
+
 EDITS = st.lists(st.tuples(st.integers(0, 1 << 20), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4)
 EVIL = st.sampled_from([b"\0" * 8, b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\0\0\0\1", b"\0\0\0\0", b"\x01" + b"\xff" * 7])
 
@@ -26,7 +28,6 @@ def answer(path: Path) -> EmbeddedWorkflow | Failure | None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-@pytest.mark.slow
 def test_file_truncated_at_any_byte_gives_a_result_or_a_failure(tmp_path: Path, name: str) -> None:
     content = SAMPLES[name][1]
     path = tmp_path / "sample"
@@ -40,7 +41,6 @@ def test_file_truncated_at_any_byte_gives_a_result_or_a_failure(tmp_path: Path, 
     assert answers <= {EmbeddedWorkflow, Failure, type(None)}
 
 
-@pytest.mark.slow
 @settings(
     max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
