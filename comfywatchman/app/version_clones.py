@@ -31,8 +31,10 @@ from comfywatchman.versions.interpreter import read_interpreter
 from comfywatchman.versions.lockfile import LockedCode, LockedModel, LockedPackage, LockedPython, VersionLock
 from comfywatchman.versions.model_sources import find_source_file, resolve_source
 from comfywatchman.versions.package_files import PackageFile, list_package_files
+from comfywatchman.versions.packages import find_torch_backend
 from comfywatchman.versions.place import ClonePlace
 from comfywatchman.versions.requirements import write_requirements
+from comfywatchman.versions.torch_builds import find_locked_backend
 from comfywatchman.versions.wheelhouse import Wheelhouse, name_submodule
 
 _GIT_SECONDS: Final = 3600.0
@@ -81,11 +83,18 @@ def build_clone_tools(session: Session, options: CloneOptions, progress: Callabl
 
     def install_packages(environment: Path, packages: Sequence[LockedPackage]) -> None:
         pinned = packages if wheelhouse is None else wheelhouse.pin_packages(packages)
+        backend = choose_locked_backend(packages, network)
         with tempfile.TemporaryDirectory(prefix="comfywatchman-version-") as name:
             hashed, others = write_requirements(Path(name), pinned)
             for requirements, require_hashes in ((hashed, True), (others, False)):
                 if requirements is not None:
-                    result = uv.install_pins(environment, requirements, require_hashes=require_hashes, link_mode="copy")
+                    result = uv.install_pins(
+                        environment,
+                        requirements,
+                        require_hashes=require_hashes,
+                        link_mode="copy",
+                        torch_backend=backend,
+                    )
                     _check(result, "installing its packages")
 
     return CloneTools(
@@ -115,7 +124,8 @@ def list_clone_packages(lock: VersionLock, options: CloneOptions) -> tuple[Packa
         files = [path for path in write_requirements(Path(name), packages) if path is not None]
         if not files:
             return unknown
-        result = uv.resolve_files(files, python=interpreter.absolute(), only_named=True)
+        backend = choose_locked_backend(packages, options.network)
+        result = uv.resolve_files(files, python=interpreter.absolute(), torch_backend=backend, only_named=True)
         if not result.is_success:
             # The installation itself reports what is missing.
             return unknown
@@ -124,19 +134,10 @@ def list_clone_packages(lock: VersionLock, options: CloneOptions) -> tuple[Packa
     return (*known, *(file for file in unknown if file.name not in names))
 
 
-def find_known_licences(session: Session) -> Mapping[str, str]:
-    """Return the licences that model sites stated in earlier searches, by SHA-256."""
-    from comfywatchman.readiness.database import open_database
-    from comfywatchman.readiness.search.cache import SearchCache
-
-    licences: dict[str, str] = {}
-    with contextlib.closing(open_database(session.layout.database)) as database:
-        # The latest come first.
-        for result in SearchCache(database, now=session.clock.now()).read_results():
-            for candidate in result.candidates:
-                if candidate.sha256 is not None and candidate.details.licence is not None:
-                    licences.setdefault(candidate.sha256, candidate.details.licence)
-    return licences
+def choose_locked_backend(packages: Sequence[LockedPackage], network: NetworkTable) -> str | None:
+    """Return the builds of torch that packages need; None where a place for packages was named, which then has them."""
+    is_named = network.offline or network.no_index or network.index_url or network.find_links
+    return None if is_named else find_locked_backend(find_torch_backend(packages))
 
 
 def _list_paths(environment: Path) -> tuple[Path, ...]:

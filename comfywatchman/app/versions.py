@@ -24,7 +24,9 @@ from comfywatchman.versions.collect import CollectTools, EnvironmentPlace, Model
 from comfywatchman.versions.home import VersionHome, read_home_marker
 from comfywatchman.versions.lockfile import LockedPackage, LockedWorkflow, Unpinned
 from comfywatchman.versions.model_sources import ModelDeclaration, find_declared
+from comfywatchman.versions.packages import find_torch_backend
 from comfywatchman.versions.place import ClonePlace, read_marker
+from comfywatchman.versions.torch_builds import find_locked_backend
 from comfywatchman.versions.verify import InstalledState
 
 
@@ -280,7 +282,10 @@ def _find_package_hashes(
         options = NetworkTable(offline=False, cache_dir="", index_url="", no_index=False, find_links=())
         uv = Uv(find_uv(), network_variables(), options)
         wanted = [InstalledPackage(package.name, package.version) for package in missing]
-        for package, digests in find_file_hashes(uv, wanted, python=python.absolute()).items():
+        # Builds such as +cu128 are in an index of their own.
+        backend = find_locked_backend(find_torch_backend(missing))
+        found = find_file_hashes(uv, wanted, python=python.absolute(), torch_backend=backend)
+        for package, digests in found.items():
             hashes[package.name] = digests
     return hashes
 

@@ -11,12 +11,14 @@ import pytest
 from tests.servers.base import LocalServer, Page, Reply
 
 
-def make_certificate(folder: Path, *names: str) -> Path:
+def make_certificate(folder: Path, *names: str, is_authority: bool = True) -> Path:
     """Make a certificate for names, and its key `key.pem` beside it; skip the test without openssl."""
     folder.mkdir(exist_ok=True)
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
     alternatives = ",".join(f"IP:{name}" if name.replace(".", "").isdigit() else f"DNS:{name}" for name in names)
-    files = f"-addext subjectAltName={alternatives} -keyout {folder}/key.pem -out {folder}/cert.pem"
+    # uv accepts no certificate of an authority for a server; OpenSSL trusts no other that signs itself.
+    kind = "" if is_authority else "-addext basicConstraints=critical,CA:FALSE "
+    files = f"{kind}-addext subjectAltName={alternatives} -keyout {folder}/key.pem -out {folder}/cert.pem"
     try:
         made = subprocess.run(f"{command} {files}".split(), check=False, capture_output=True)
     except FileNotFoundError:

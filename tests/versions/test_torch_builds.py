@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.versions.torch_builds import check_torch_builds, choose_torch_backend, list_excluded_packages
+from comfywatchman.versions.torch_builds import (
+    check_torch_builds,
+    choose_torch_backend,
+    find_locked_backend,
+    list_excluded_packages,
+)
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu", "cu118", "cu128", "rocm6.4", "xpu"])
@@ -11,6 +16,14 @@ def test_builds_become_the_option_of_uv(name: str) -> None:
     check_torch_builds(name)
     assert choose_torch_backend(name) == name
     assert list_excluded_packages(name) == ()
+
+
+@pytest.mark.parametrize(
+    ("local_version", "backend"),
+    [("cu128", "cu128"), ("cpu", "cpu"), ("rocm6.4", "rocm6.4"), ("xpu", "xpu"), (None, None), ("git1a2b", None)],
+)
+def test_locked_builds_become_the_option_of_uv(local_version: str | None, backend: str | None) -> None:
+    assert find_locked_backend(local_version) == backend
 
 
 def test_skip_leaves_the_family_out_and_index_uses_no_option() -> None:

@@ -122,7 +122,8 @@ def _show_plan(
     Raises:
         Failure: `version-licence-unaccepted`.
     """
-    from comfywatchman.app.version_clones import find_known_licences, find_local_models
+    from comfywatchman.app.version_clones import find_local_models
+    from comfywatchman.app.version_licences import find_known_licences
     from comfywatchman.base.text import format_size, pluralize
     from comfywatchman.cli.version.common import confirm_licences
     from comfywatchman.versions.licences import list_licensed_parts

@@ -21,7 +21,7 @@ from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.process import ProcessResult, run_with_timeout
 from comfywatchman.governance.store.records import InstalledPackage
 from comfywatchman.governance.store.settings import LinkMode, NetworkTable
-from comfywatchman.governance.uv.find_links import build_link_variables, list_link_options
+from comfywatchman.governance.uv.find_links import build_link_variables, list_link_options, list_torch_options
 
 SEEDS: Final = frozenset({"pip", "setuptools", "wheel"})
 """Packages that every candidate has, so that installers of nodes work; they are not governed."""
@@ -173,7 +173,13 @@ class Uv:
         return self._run(argv, timeout_seconds=_QUERY_SECONDS)
 
     def install_pins(
-        self, environment: Path, requirements: Path, *, require_hashes: bool, link_mode: LinkMode
+        self,
+        environment: Path,
+        requirements: Path,
+        *,
+        require_hashes: bool,
+        link_mode: LinkMode,
+        torch_backend: str | None = None,
     ) -> UvResult:
         """Install exactly the packages of a requirements file, without their dependencies.
 
@@ -182,9 +188,11 @@ class Uv:
             requirements: The file; each line pins one package.
             require_hashes: Whether every file must have one of the hashes in its line.
             link_mode: How files come from the cache.
+            torch_backend: The builds of torch; None for those of the package index.
         """
         self.progress("Installing packages")
         argv = ["pip", "install", "--no-deps", *self._index_options(), "--link-mode", link_mode]
+        argv += list_torch_options(torch_backend, None)
         argv += ["--python", str(_interpreter_path(environment))]
         if require_hashes:
             argv.append("--require-hashes")
@@ -210,7 +218,7 @@ class Uv:
             overrides: A requirements file whose lines replace those of any package.
         """
         argv = ["pip", "install", *self._index_options(), "--link-mode", link_mode]
-        argv += ["--python", str(_interpreter_path(environment)), *_list_torch_options(torch_backend, overrides)]
+        argv += ["--python", str(_interpreter_path(environment)), *list_torch_options(torch_backend, overrides)]
         for path in requirements:
             argv += ["--requirement", str(path)]
         return self._run(argv, timeout_seconds=_SYNC_SECONDS, folder=requirements[0].parent)
@@ -236,18 +244,20 @@ class Uv:
         argv = ["pip", "compile", "--format", "pylock.toml", "--no-header", "--no-annotate", "--quiet"]
         if only_named:
             argv.append("--no-deps")
-        argv += [*self._index_options(), "--python", str(python), *_list_torch_options(torch_backend, overrides)]
+        argv += [*self._index_options(), "--python", str(python), *list_torch_options(torch_backend, overrides)]
         argv += [str(path) for path in requirements]
         return self._run(argv, timeout_seconds=_LOCK_SECONDS, folder=requirements[0].parent)
 
-    def compile_hashes(self, requirements: Path, *, python: Path) -> UvResult:
+    def compile_hashes(self, requirements: Path, *, python: Path, torch_backend: str | None = None) -> UvResult:
         """Look up the files that the index has for exact pins; the output is a requirements file with their hashes.
 
         Args:
             requirements: A file of pins, `name==1.0` on each line.
             python: The interpreter whose platform counts, an absolute path.
+            torch_backend: The builds of torch; None for those of the package index.
         """
-        return self._compile(requirements, python, "--no-deps", "--generate-hashes")
+        argv = ["--no-deps", "--generate-hashes", *list_torch_options(torch_backend, None)]
+        return self._compile(requirements, python, *argv)
 
     def pin(self, requirements: Path, *, python: Path) -> UvResult:
         """Resolve a requirements file to exact versions; the output has them with the hashes of their files."""
@@ -363,15 +373,6 @@ def find_uv() -> Path:
                 hint="Install it: python -m pip install uv.",
             ) from error
         return Path(on_path)
-
-
-def _list_torch_options(torch_backend: str | None, overrides: Path | None) -> list[str]:
-    argv = []
-    if torch_backend is not None:
-        argv += ["--torch-backend", torch_backend]
-    if overrides is not None:
-        argv += ["--overrides", str(overrides)]
-    return argv
 
 
 def _to_result(result: ProcessResult) -> UvResult:

@@ -21,7 +21,7 @@ _MAX_UNKNOWN: Final = 30
 
 
 def find_file_hashes(
-    uv: Uv, packages: Iterable[InstalledPackage], *, python: Path
+    uv: Uv, packages: Iterable[InstalledPackage], *, python: Path, torch_backend: str | None = None
 ) -> Mapping[InstalledPackage, tuple[str, ...]]:
     """Ask the package index for the hashes of exact versions; the ones that it does not have are left out.
 
@@ -31,6 +31,7 @@ def find_file_hashes(
         uv: The uv client.
         packages: The packages.
         python: The interpreter whose platform counts, an absolute path.
+        torch_backend: The builds of torch, whose index has them; None for those of the package index.
     """
     wanted: dict[str, InstalledPackage] = {canonicalize_name(package.name): package for package in packages}
     with tempfile.TemporaryDirectory(prefix="comfywatchman-pins-") as name:
@@ -40,7 +41,7 @@ def find_file_hashes(
                 return {}
             lines = [f"{package.name}=={package.version}\n" for package in wanted.values()]
             requirements.write_text("".join(lines), "utf-8")
-            result = uv.compile_hashes(requirements, python=python)
+            result = uv.compile_hashes(requirements, python=python, torch_backend=torch_backend)
             if result.is_success:
                 return parse_hashes(result.output, wanted)
             unknown = _find_unknown(result.errors, wanted)

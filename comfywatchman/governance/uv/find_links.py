@@ -39,3 +39,13 @@ def _to_address(place: str) -> str:
 
 def _has_address(places: Sequence[str]) -> bool:
     return any("://" in place for place in places)
+
+
+def list_torch_options(torch_backend: str | None, overrides: Path | None) -> list[str]:
+    """Return the options of uv for builds of torch and for a file of overrides."""
+    argv = []
+    if torch_backend is not None:
+        argv += ["--torch-backend", torch_backend]
+    if overrides is not None:
+        argv += ["--overrides", str(overrides)]
+    return argv
