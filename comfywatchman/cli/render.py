@@ -12,7 +12,7 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import to_json
-from comfywatchman.base.text import escape_unprintable, shorten_text
+from comfywatchman.base.text import escape_unprintable, shorten_list, shorten_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,7 +49,8 @@ def print_table(
         rows: The cells of each row.
         whole: One or more columns whose cells are wrapped only where the terminal is too narrow for them, because
             people copy or compare them.
-        spare: Columns to leave out when the terminal is too narrow, the first one first.
+        spare: Columns to leave out when the terminal is too narrow, the first one first. A line below the table names
+            them.
 
     Raises:
         ValueError: `whole` or `spare` names an unknown column.
@@ -80,6 +81,9 @@ def print_table(
         # Text, not str: rich would interpret square brackets in names as markup.
         table.add_row(*[Text(row[index], style=_STYLES.get(row[index], "")) for index in indexes])
     console.print(table)
+    if left_out := [name for index, name in enumerate(columns) if index not in indexes]:
+        note = f"No room for {shorten_list(left_out, most=10)}: widen the terminal, or use --json."
+        console.print(Text(note, style="dim"))
 
 
 def _fit_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int) -> list[int]:

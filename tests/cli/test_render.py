@@ -34,7 +34,9 @@ def test_spare_columns_are_left_out_on_narrow_terminals(monkeypatch: pytest.Monk
     monkeypatch.setenv("COLUMNS", "40")
     seen = on_a_terminal(("Id", "Taken", "Note"), [("20260101T120000Z-snap-0a1b2c", "2026-01-01T12:00:00Z", "q" * 50)])
     assert "20260101T120000Z-snap-0a1b2c" in seen
-    assert "Taken" not in seen
+    table, _, note = seen.partition("No room for ")
+    assert "Taken" not in table
+    assert note.split() == "Taken: widen the terminal, or use --json.".split()
     assert seen.count("q") == 50
     assert max(len(line) for line in seen.splitlines()) <= 40
 
@@ -43,6 +45,7 @@ def test_all_columns_are_shown_on_wide_terminals(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("COLUMNS", "120")
     seen = on_a_terminal(("Id", "Taken", "Note"), [("1", "2026-01-01T12:00:00Z", "q" * 50)])
     assert "2026-01-01T12:00:00Z" in seen
+    assert "No room" not in seen
 
 
 @pytest.mark.parametrize("length", [36, 60, 130])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -16,20 +18,33 @@ from comfywatchman.base.files import write_atomic
 from comfywatchman.cli.render import print_failure, printable
 
 
+TERMINAL_EDITORS: Final = frozenset(
+    "ed ex vi view vim nvim vim.basic vim.tiny vimtutor nano pico joe jed jmacs jstar ne mcedit micro helix hx kak "
+    "emacs-nox mg dte tilde editor sensible-editor".split()
+)
+"""Editors that draw into a terminal: without one they wait for keys that nobody can type."""
+
+
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--editor",
+    envvar=["VISUAL", "EDITOR"],
+    metavar="COMMAND",
+    help="The editor, which returns when the file is closed (default: VISUAL, EDITOR, or the one of this system).",
+)
 @click.pass_obj
-def edit(session: Session, file: Path | None) -> None:
+def edit(session: Session, file: Path | None, editor: str | None) -> None:
     """Open FILE, else ~/.config/comfywatchman/config.toml, in your editor; save it when it is valid.
 
-    The editor is the one of VISUAL or EDITOR. With a mistake in it the file stays as it was, and your text is kept
-    beside it.
+    With a mistake in it the file stays as it was, and your text is kept beside it.
 
     \b
     Examples:
       comfywatchman config edit
-      EDITOR=nano comfywatchman config edit ./config.toml
+      comfywatchman config edit --editor nano ./config.toml
     """
+    _require_usable_editor(session, editor)
     path = file or session.config_option or user_config_file()
     rejected = path.with_name(f"{path.name}.rejected")
     before = text = read_config(path)
@@ -37,7 +52,7 @@ def edit(session: Session, file: Path | None) -> None:
     if rejected.exists() and sys.stdin.isatty() and click.confirm(question, default=True):
         text = read_config(rejected)
     while True:
-        text = _open_editor(text)
+        text = _open_editor(session, text, editor)
         if text == before:
             click.echo(f"Nothing changed in {printable(str(path))}.")
             return
@@ -52,14 +67,43 @@ def edit(session: Session, file: Path | None) -> None:
             return
 
 
-def _open_editor(text: str) -> str:
+def _require_usable_editor(session: Session, editor: str | None) -> None:
+    """Refuse an editor that would wait forever: one that needs a terminal where there is none.
+
+    Raises:
+        Failure: `config-unreadable`.
+    """
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        return
+    # Without a name, click starts vim, nano or vi.
+    if editor is not None and _name_program(editor) not in TERMINAL_EDITORS:
+        return
+    shown = "No editor is named" if editor is None else f"The editor {printable(editor)} needs a terminal"
+    raise Failure(
+        "config-unreadable",
+        f"{shown}, and this is not a terminal.",
+        hint=f"Set one key: {session.format_command('config', 'set')} SECTION.KEY VALUE. "
+        "Or name an editor with a window of its own: --editor 'code --wait'.",
+    )
+
+
+def _name_program(editor: str) -> str:
+    # click passes the whole text to a shell.
     try:
-        changed = click.edit(text, extension=".toml", require_save=False)
+        words = shlex.split(editor)
+    except ValueError:
+        words = editor.split()
+    return os.path.basename(words[0]) if words else ""
+
+
+def _open_editor(session: Session, text: str, editor: str | None) -> str:
+    try:
+        changed = click.edit(text, editor=editor, extension=".toml", require_save=False)
     except click.ClickException as error:
         raise Failure(
             "config-unreadable",
             f"The editor could not be used: {error.format_message()}",
-            hint="Name one, such as: EDITOR=nano comfywatchman config edit",
+            hint=f"Name one, such as: {session.format_command('config', 'edit', '--editor', 'nano')}",
         ) from error
     return text if changed is None else changed
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from comfywatchman.base.errors import Failure
 from tests.cli.config.runs import run_config, user_file
+from tests.cli.terminals import run_in_terminal
 
 
 @pytest.fixture
@@ -56,3 +58,30 @@ def test_missing_editor_is_reported(tmp_path: Path, file: Path) -> None:
     failure = run_config(tmp_path, "edit", EDITOR=str(file.parent / "none"), VISUAL=None).exception
     assert isinstance(failure, Failure)
     assert "The editor could not be used" in failure.message
+
+
+@pytest.mark.parametrize("editor", [None, "vim", "/usr/bin/nano -w"])
+def test_editor_that_needs_a_terminal_is_refused_without_one(tmp_path: Path, file: Path, editor: str | None) -> None:
+    failure = run_config(tmp_path, "edit", EDITOR=editor, VISUAL=None).exception
+    assert isinstance(failure, Failure)
+    assert failure.message.endswith("and this is not a terminal.")
+    assert "config set SECTION.KEY VALUE" in (failure.hint or "")
+    assert file.read_text() == "[schedule]\nmin_vram_gb = 1  # small card\n"
+
+
+def test_editor_can_be_named_by_an_option(tmp_path: Path, file: Path) -> None:
+    result = run_config(tmp_path, "edit", "--editor", "sed -i s/1/2/", EDITOR="vim", VISUAL=None)
+    assert result.output == f"Saved {file}.\n"
+
+
+@pytest.mark.slow
+def test_editor_of_the_terminal_is_used_in_one(tmp_path: Path, file: Path) -> None:
+    # A program by the name of a terminal editor, which needs no keys.
+    editor = tmp_path / "bin" / "nano"
+    editor.parent.mkdir()
+    editor.write_text('#!/bin/sh\nexec sed -i s/1/3/ "$1"\n')
+    editor.chmod(0o755)
+    variables = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "EDITOR": str(editor)}
+    session = run_in_terminal(["config", "edit"], [], folder=tmp_path, variables=variables, columns=200)
+    assert session.status == 0, session.text
+    assert "min_vram_gb = 3" in file.read_text()
