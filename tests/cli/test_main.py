@@ -279,3 +279,21 @@ def test_json_options_have_the_same_help(name: str) -> None:
     leaves = list(command.commands.values()) if isinstance(command, click.Group) else [command]
     helps = [option.help for leaf in leaves for option in leaf.params if "--json" in option.opts]
     assert helps == ["Print the result as JSON."] * len(leaves)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["run", "run_gov", "run_e3"])
+def test_windows_gets_one_sentence(tmp_path: Path, start: str) -> None:
+    # Windows has none of these modules.
+    code = (
+        "import sys\n"
+        "sys.platform = 'win32'\n"
+        "for name in ('fcntl', 'pwd', 'grp', 'resource', 'termios'):\n"
+        "    sys.modules[name] = None\n"
+        f"from comfywatchman.__main__ import {start}\n"
+        f"{start}()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, "status"], cwd=tmp_path, capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert ended.stderr.decode().startswith("comfywatchman needs Linux or macOS. On Windows, install it in WSL")
+    assert ended.stderr.count(b"\n") == 1

@@ -17,10 +17,36 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import write_atomic
 from comfywatchman.cli.render import print_failure, printable
 
-
 TERMINAL_EDITORS: Final = frozenset(
-    "ed ex vi view vim nvim vim.basic vim.tiny vimtutor nano pico joe jed jmacs jstar ne mcedit micro helix hx kak "
-    "emacs-nox mg dte tilde editor sensible-editor".split()
+    [
+        "ed",
+        "ex",
+        "vi",
+        "view",
+        "vim",
+        "nvim",
+        "vim.basic",
+        "vim.tiny",
+        "vimtutor",
+        "nano",
+        "pico",
+        "joe",
+        "jed",
+        "jmacs",
+        "jstar",
+        "ne",
+        "mcedit",
+        "micro",
+        "helix",
+        "hx",
+        "kak",
+        "emacs-nox",
+        "mg",
+        "dte",
+        "tilde",
+        "editor",
+        "sensible-editor",
+    ]
 )
 """Editors that draw into a terminal: without one they wait for keys that nobody can type."""
 
