@@ -221,7 +221,7 @@ class RefusedInput(msgspec.Struct, frozen=True):
 
 
 class UncheckedChoice(msgspec.Struct, frozen=True):
-    """A list of choices that ComfyUI compares a value with, and that its source does not show.
+    """An input whose value only ComfyUI can check: by a list that its source does not show, or by code of the class.
 
     Attributes:
         node_type: Class of the node.
@@ -256,7 +256,8 @@ class WorkflowEntry(msgspec.Struct, frozen=True):
         obstacle: Why the file could not be read; null for one that could.
         unconfirmed_packs: Folders of the packs that bring its node classes, when only their files show that ComfyUI can
             import them: no server was running, and no log of a start covers them.
-        unchecked_choices: Inputs of it whose values ComfyUI compares with lists that only a running server gives.
+        unchecked_choices: Inputs of it whose values only ComfyUI can check: by lists that only a running server gives,
+            or by a function of the class.
     """
 
     path: str

@@ -121,9 +121,9 @@ class Editor:
             if slot["name"] in overrides and link in scope.links and not _is_fed_by_host(scope, link):
                 # The input that the editor adds for a proxied widget takes the place of its link.
                 continue
-            source = _resolve(scope, link, slot.get("type"), library)
-            # A PrimitiveNode sets the widget of its target; a socket without one gets nothing from it.
-            if source is not None and (source[0] != "primitive" or slot.get("widget")):
+            source = _find_primitive_value(scope, link, library) if slot.get("widget") else None
+            source = source or _resolve(scope, link, slot.get("type"), library)
+            if source is not None:
                 inputs[slot["name"]] = source[1]
         self._replace_nulls(node["type"], inputs)
         return inputs
@@ -268,18 +268,18 @@ def _list_widget_inputs(inner: Scope, definition: Json) -> list[tuple[str, str]]
 def _resolve(  # noqa: PLR0911 - one return for each kind of origin
     scope: Scope, link: Any, wanted: Any, library: Library
 ) -> Source | None:
-    """Return where an input gets its value from; None when its own widget counts."""
+    """Return where an input gets its value from; None when its own widget counts.
+
+    A PrimitiveNode sets the widgets that are linked to it without a node between.
+    """
     if link is None or link not in scope.links:
         return None
     origin, output, _, _ = scope.links[link]
     if origin == _SUBGRAPH_INPUT:
         return _resolve_outside(scope, output, library)
     node = scope.nodes.get(origin)
-    if node is None or node.get("mode") == MUTED:
+    if node is None or node.get("mode") == MUTED or node["type"] == "PrimitiveNode":
         return None
-    if node["type"] == "PrimitiveNode":
-        values = node.get("widgets_values") or []
-        return ("primitive", values[0]) if values else None
     if node["type"] == "Reroute" or node.get("mode") == BYPASSED:
         inputs = node.get("inputs") or []
         if node.get("mode") != BYPASSED:
@@ -290,6 +290,25 @@ def _resolve(  # noqa: PLR0911 - one return for each kind of origin
     if node["type"] in library.subgraphs:
         return _resolve_inside(_open_instance(scope, node, library.subgraphs[node["type"]]), output, wanted, library)
     return "link", [scope.prefix + origin, output]
+
+
+def _find_primitive_value(scope: Scope, link: Any, library: Library) -> Source | None:
+    """Return the value that a PrimitiveNode at the other end of a link gives; None for any other node.
+
+    Muted or not, it gives its own value; without one, that of the first widget that is linked to it.
+    """
+    primitive = scope.nodes.get(scope.links[link][0]) if link in scope.links else None
+    if primitive is None or primitive["type"] != "PrimitiveNode":
+        return None
+    values = primitive.get("widgets_values")
+    if values:
+        return "value", values[0]
+    outgoing = (primitive.get("outputs") or [{}])[0].get("links") or []
+    _, _, target, position = scope.links[next((one for one in outgoing if one in scope.links), link)]
+    inputs = scope.nodes.get(target, {}).get("inputs") or []
+    if position >= len(inputs):
+        return None
+    return "value", library.list_values(scope.nodes[target]).get(inputs[position]["name"])
 
 
 def _resolve_inside(inner: Scope, output: int, wanted: Any, library: Library) -> Source | None:

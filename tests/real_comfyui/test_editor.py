@@ -10,7 +10,7 @@ from tests.comfyui.workflow.test_editor import PROMPTS, WORKFLOWS
 from tests.real_comfyui.editor import Editor
 
 NAMES: Final = [
-    *[name for name in PROMPTS if name.startswith("socket:")],
+    *[name for name in PROMPTS if name.startswith(("plain:", "primitive:", "socket:"))],
     "default: beside a socket",
     "default: first widget of an own input has no value",
     "default: second widget of an own input has no value",
@@ -25,6 +25,19 @@ CLASSES: Final[dict[str, Any]] = {
     name: {"input": {"required": inputs}}
     for name, inputs in {
         "CheckpointLoaderSimple": {"ckpt_name": [[], {}]},
+        "DualCLIPLoader": {
+            "clip_name1": [[], {}],
+            "clip_name2": [[], {}],
+            "type": [["sdxl"], {}],
+            "device": [["default"], {}],
+        },
+        "LoraLoader": {
+            "model": ["MODEL"],
+            "clip": ["CLIP"],
+            "lora_name": [[], {}],
+            "strength_model": ["FLOAT", {"default": 1}],
+            "strength_clip": ["FLOAT", {"default": 1}],
+        },
         "LoraLoaderModelOnly": {"model": ["MODEL"], "lora_name": [[], {}], "strength_model": ["FLOAT", {}]},
         "PreviewAny": {"source": ["*", {}]},
         "PrimitiveString": {"value": ["STRING", {}]},

@@ -7,22 +7,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
 
 from comfywatchman.comfyui.imports.checker import ImportChecker
 from comfywatchman.comfyui.imports.core_modules import CoreModules
+from comfywatchman.comfyui.imports.core_start import CoreNodeFile, is_unguarded
 from comfywatchman.comfyui.imports.environment import PythonEnvironment, read_environment
 from comfywatchman.comfyui.imports.host import ImportHost, PackEffects
-from comfywatchman.comfyui.imports.problems import NO_PROBLEMS, ImportProblem, PackImports
+from comfywatchman.comfyui.imports.problems import NO_PROBLEMS, ImportProblem, PackImports, ProblemKind
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.install.start_blockers import StartBlocker
 from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.comfyui.packs.scan import PackListing
 from comfywatchman.comfyui.static_analysis.import_steps import PackOutline
 
-CHECKER_VERSION: Final = 9
+CHECKER_VERSION: Final = 10
 """Part of the key under which results are cached. Raise it whenever the same facts may give other results."""
 
 _DECODER: Final = msgspec.msgpack.Decoder(PackOutline)
@@ -80,10 +82,12 @@ class PackChecks(NamedTuple):
     Attributes:
         problems: What keeps packs and classes from being used, by the path of the pack; only of packs with problems.
         read_paths: Files and folders that packs read when they are imported, whether they exist or not.
+        node_files: Why files of ComfyUI's own nodes cannot be imported, by their path below ComfyUI's folder.
     """
 
     problems: dict[str, PackImports]
     read_paths: frozenset[Path]
+    node_files: Mapping[str, ImportProblem] = MappingProxyType({})
 
 
 def check_packs(
@@ -94,6 +98,7 @@ def check_packs(
     core_packages: frozenset[str] = frozenset(),
     *,
     folders: frozenset[str] | None = None,
+    node_files: Sequence[CoreNodeFile] = (),
 ) -> PackChecks:
     """Find what keeps packs and classes from being used.
 
@@ -104,6 +109,7 @@ def check_packs(
         environments: The Python environments that may be ComfyUI's.
         core_packages: Python packages that ComfyUI itself imports at its start.
         folders: The model folders that ComfyUI knows without packs; None when they are not known.
+        node_files: The files of ComfyUI's own nodes.
     """
     enabled = [source for source in sources if source.pack.enabled]
     host = ImportHost(core, comfyui_version, environments, _collect_effects(enabled, folders), core_packages)
@@ -119,7 +125,30 @@ def check_packs(
                     classes[class_type] = class_problem
         if problem is not None or classes:
             problems[source.pack.path] = PackImports(problem, classes)
-    return PackChecks(problems, frozenset(host.read_paths))
+    broken = {} if core is None else _check_node_files(node_files, host, core.root)
+    return PackChecks(problems, frozenset(host.read_paths), broken)
+
+
+def _check_node_files(files: Iterable[CoreNodeFile], host: ImportHost, root: Path) -> dict[str, ImportProblem]:
+    broken: dict[str, ImportProblem] = {}
+    for node_file in files:
+        for use in node_file.imports.uses:
+            absence = host.find_absence(use.module)
+            if absence is None or absence.kind is not ProblemKind.PYTHON_PACKAGE or not is_unguarded(use, root):
+                continue
+            file, line = use.chain[-1]
+            broken[node_file.file] = ImportProblem(
+                absence.kind,
+                "ModuleNotFoundError",
+                file,
+                line,
+                f"import {use.module}",
+                absence.explanation,
+                absence.is_certain,
+                absence.obstacle,
+            )
+            break
+    return broken
 
 
 def _find_root(listing: PackListing) -> Path:

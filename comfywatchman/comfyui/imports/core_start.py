@@ -15,6 +15,7 @@ from comfywatchman.base.files import read_regular
 from comfywatchman.comfyui.imports.core_modules import CoreModules
 from comfywatchman.comfyui.imports.environment import PythonEnvironment
 from comfywatchman.comfyui.install.start_blockers import StartBlocker
+from comfywatchman.comfyui.packs.definitions import list_core_files
 from comfywatchman.comfyui.static_analysis.module_names import resolve_module
 from comfywatchman.comfyui.static_analysis.modules import MAX_SOURCE_BYTES, parse_source
 
@@ -56,12 +57,50 @@ class CoreStart(msgspec.Struct, frozen=True):
         return frozenset(use.module for use in self.uses)
 
 
+class CoreNodeFile(msgspec.Struct, frozen=True):
+    """A file of ComfyUI's own nodes that its start does not need (`comfy_extras`, `comfy_api_nodes`).
+
+    Attributes:
+        file: Its path below ComfyUI's folder.
+        imports: What it imports beyond what ComfyUI imports when it starts.
+    """
+
+    file: str
+    imports: CoreStart
+
+
 def read_core_start(core: CoreModules) -> CoreStart:
     """Read what ComfyUI imports when it starts. Text search is enough: a finding is verified before it counts."""
-    uses: dict[str, PackageUse] = {}
-    chains: dict[str, tuple[tuple[str, int], ...]] = {_ROOT: ()}
     files: list[str] = []
-    waiting = [_ROOT]
+    uses = _follow_imports(core, _ROOT, files, seen=set())
+    return CoreStart(uses, tuple(files))
+
+
+def read_node_files(core: CoreModules, start: CoreStart) -> tuple[CoreNodeFile, ...]:
+    """Read what the files of ComfyUI's own nodes import beyond its start: ComfyUI starts without those that fail."""
+    loaded = {_name_module(file) for file in start.files}
+    found: list[CoreNodeFile] = []
+    for path in list_core_files(core.root):
+        name = path.relative_to(core.root).as_posix()
+        # Without nodes.py itself there is no start.
+        if name in start.files:
+            continue
+        files: list[str] = []
+        uses = _follow_imports(core, _name_module(name), files, seen=set(loaded))
+        more = tuple(use for use in uses if use.module not in start.packages)
+        found.append(CoreNodeFile(name, CoreStart(more, tuple(files))))
+    return tuple(found)
+
+
+def _name_module(file: str) -> str:
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _follow_imports(core: CoreModules, root: str, files: list[str], *, seen: set[str]) -> tuple[PackageUse, ...]:
+    """Return one import of each package by a module and by those of ComfyUI that it imports; add the files read."""
+    uses: dict[str, PackageUse] = {}
+    chains: dict[str, tuple[tuple[str, int], ...]] = {root: ()}
+    waiting = [root]
     while waiting:
         module = waiting.pop()
         file = core.find_file(module)
@@ -75,10 +114,10 @@ def read_core_start(core: CoreModules) -> CoreStart:
             if inner is None:
                 top = dotted.partition(".")[0]
                 uses.setdefault(top, PackageUse(top, chain))
-            elif inner not in chains:
+            elif inner not in chains and inner not in seen:
                 chains[inner] = chain
                 waiting.append(inner)
-    return CoreStart(tuple(uses.values()), tuple(files))
+    return tuple(uses.values())
 
 
 def find_import_blocker(start: CoreStart, root: Path, environments: Sequence[PythonEnvironment]) -> StartBlocker | None:
@@ -93,7 +132,7 @@ def find_import_blocker(start: CoreStart, root: Path, environments: Sequence[Pyt
         return None
     environment = environments[0]
     for use in start.uses:
-        if environment.has_module(use.module) or not all(_is_unguarded(root / file, line) for file, line in use.chain):
+        if environment.has_module(use.module) or not is_unguarded(use, root):
             continue
         if environment.find_obstacle(use.module) is not None:
             continue
@@ -134,7 +173,12 @@ def _split_names(text: str) -> list[str]:
     return [name for name in names if name and name.replace(".", "").isidentifier()]
 
 
-def _is_unguarded(file: Path, line: int) -> bool:
+def is_unguarded(use: PackageUse, root: Path) -> bool:
+    """Return whether nothing catches the error of an import, in none of the files that lead to it."""
+    return all(_is_top_level(root / file, line) for file, line in use.chain)
+
+
+def _is_top_level(file: Path, line: int) -> bool:
     """Return whether the statement in a line is an import at the top level of its file, outside of every block."""
     try:
         tree = parse_source(read_regular(file, max_bytes=MAX_SOURCE_BYTES))

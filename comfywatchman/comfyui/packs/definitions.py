@@ -51,7 +51,9 @@ _COMFYUI_NAMES: Final = frozenset(
 )
 """Modules of ComfyUI: an absolute import of them never means a file of the pack."""
 
-_CORE_FOLDERS: Final = ("comfy_extras", "comfy_api_nodes")
+CORE_FOLDERS: Final = ("comfy_extras", "comfy_api_nodes")
+"""Folders of ComfyUI with files of its own nodes beside `nodes.py`."""
+
 _MAX_PROBLEMS: Final = 20
 _MAX_HELD_BYTES: Final = 1 << 20
 
@@ -105,7 +107,7 @@ def list_core_files(comfyui_root: Path) -> list[Path]:
     if not os.path.isfile(nodes):
         return []
     files = [nodes]
-    for folder in _CORE_FOLDERS:
+    for folder in CORE_FOLDERS:
         files.extend(sorted((comfyui_root / folder).glob("nodes_*.py")))
     return files
 
@@ -125,6 +127,20 @@ def read_core_definitions(comfyui_root: Path) -> NodeDefinitions:
             if root == nodes and not reader.definitions.classes:
                 reader.definitions.complete = False
     return _finish(reader.definitions, tree)
+
+
+def list_file_classes(comfyui_root: Path, file: str) -> frozenset[str]:
+    """Return the classes that one file of ComfyUI's own nodes maps, or may map.
+
+    Args:
+        comfyui_root: The folder of `main.py`.
+        file: Path of the file below it.
+    """
+    tree = SourceTree(comfyui_root, frozenset({"nodes", "comfy_extras", "comfy_api_nodes", "comfy"}))
+    reader = _DefinitionReader(tree, "ComfyUI", AbstractInterpreter(tree))
+    with _closing(tree):
+        reader.read_root(Path(file).with_suffix("").parts)
+    return frozenset(reader.definitions.classes | reader.definitions.possible_classes)
 
 
 def _read_pack(tree: SourceTree, sources: list[str], label: str, *, is_file: bool) -> NodeDefinitions:

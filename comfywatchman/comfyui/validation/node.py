@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from comfywatchman.comfyui.validation.links import check_link
 from comfywatchman.comfyui.validation.prompt import PromptNode, is_cut
@@ -16,7 +16,7 @@ from comfywatchman.comfyui.validation.signature import (
     Scalar,
     expand_inputs,
 )
-from comfywatchman.comfyui.validation.values import check_value, has_unknown_choices
+from comfywatchman.comfyui.validation.values import check_value, has_unknown_choices, may_be_refused
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class CheckedNode:
         rejected: Its rejected inputs.
         sources: Nodes that the server validates with it, by the input that a link connects.
         possible_sources: Further nodes that the server may validate with it.
-        unchecked: Its values that could not be compared with the choices of their inputs.
+        unchecked: Its values that only ComfyUI can check.
     """
 
     rejected: list[RejectedInput] = field(default_factory=list)
@@ -55,6 +55,7 @@ def check_node(
     if not owner.has_all_inputs:
         checked.unchecked += _list_unchecked_node(node, rules)
     values = read_values(node, owner)
+    possible = read_possible_values(node, owner, values)
     declared: set[str] = set()
     for signature in expand_inputs(owner.inputs, values, needs_grown=rules.checks.grown_inputs is not False):
         name = signature.name
@@ -65,15 +66,32 @@ def check_node(
         elif name in node.malformed:
             rejected = RejectedInput(node, name, RejectionReason.BAD_LINK)
         elif name in values:
-            rejected = check_value(node, owner, signature, values[name], rules.checks)
-            if has_unknown_choices(node, owner, signature, values[name], rules.checks):
-                checked.unchecked.append(UncheckedInput(node.class_type, name))
+            rejected = _check_given(checked, node, owner, signature, values[name], rules=rules)
+        elif name in possible:
+            rejected = _check_given(checked, node, owner, signature, possible[name], rules=rules)
+            rejected = rejected and replace(rejected, is_certain=False)
         elif signature.is_required and _is_left_open(node, signature):
             rejected = RejectedInput(node, name, RejectionReason.NOT_GIVEN, is_certain=not may_be_fed_later)
         if rejected is not None:
             checked.rejected.append(rejected)
     _add_sources(checked, node, declared, _find_open_prefixes(owner, values), by_path)
     return checked
+
+
+def _check_given(
+    checked: CheckedNode,
+    node: PromptNode,
+    owner: NodeSignature,
+    signature: InputSignature,
+    value: Scalar,
+    *,
+    rules: ValidationRules,
+) -> RejectedInput | None:
+    if has_unknown_choices(node, owner, signature, value, rules.checks) or may_be_refused(
+        node, owner, signature, value
+    ):
+        checked.unchecked.append(UncheckedInput(node.class_type, signature.name))
+    return check_value(node, owner, signature, value, rules.checks)
 
 
 def _list_unchecked_node(node: PromptNode, rules: ValidationRules) -> list[UncheckedInput]:
@@ -145,6 +163,21 @@ def read_values(node: PromptNode, owner: NodeSignature) -> dict[str, Scalar]:
         if is_certain and key in node.values:
             values[name] = node.values[key]
     return values
+
+
+def read_possible_values(node: PromptNode, owner: NodeSignature, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return the values that the server receives unless code of a pack changes the order of the widgets.
+
+    Args:
+        node: The node.
+        owner: The signature of its class.
+        values: The certain values, which are left out.
+    """
+    if node.given is not None or not node.count:
+        return {}
+    indexes, _ = number_widgets(owner, node)
+    keys = {name: f"#{index}" for name, index in indexes.items() if name not in values and name not in node.linked}
+    return {name: node.values[key] for name, key in keys.items() if key in node.values}
 
 
 def number_widgets(owner: NodeSignature, node: PromptNode) -> tuple[dict[str, int], int | None]:

@@ -46,7 +46,7 @@ class LinkedOutput:
 
 @dataclass(frozen=True, slots=True)
 class UncheckedInput:
-    """A value of a combo that ComfyUI compares with choices that are not known.
+    """A value that only ComfyUI can check: by choices that are not known, or by a function of the class.
 
     Attributes:
         class_type: Class of the node.

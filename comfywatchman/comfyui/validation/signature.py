@@ -109,6 +109,7 @@ class NodeSignature(msgspec.Struct, frozen=True, array_like=True, omit_defaults=
         has_plain_types: Whether all its types are certainly plain text; a pack may use a type that equals every other.
         has_editor_code: Whether its pack has code for the editor, which may change what the editor sends.
         may_offer_more: Whether its lists of choices may be longer than known, because other code adds to them.
+        refusable: Those of `own_checks` that the function may refuse: none for one that only returns True.
     """
 
     inputs: tuple[InputSignature, ...] = ()
@@ -120,6 +121,7 @@ class NodeSignature(msgspec.Struct, frozen=True, array_like=True, omit_defaults=
     has_plain_types: bool = False
     has_editor_code: bool = True
     may_offer_more: bool = False
+    refusable: tuple[str, ...] = ()
 
 
 ALL_INPUTS: Final = ("*",)

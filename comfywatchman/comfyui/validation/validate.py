@@ -25,8 +25,8 @@ class PromptValidation:
         doubtful: Inputs that may be rejected.
         is_whole: Whether the whole prompt is refused; otherwise the server runs the outputs without rejected inputs.
         is_doubtful: Whether the whole prompt may be refused.
-        unchecked: Inputs of the outputs and of the nodes behind them whose values could not be compared with the
-            choices; each class and input once.
+        unchecked: Inputs of the outputs and of the nodes behind them whose values only ComfyUI can check; each class
+            and input once.
     """
 
     inputs: tuple[RejectedInput, ...] = ()

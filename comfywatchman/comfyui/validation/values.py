@@ -11,6 +11,8 @@ from comfywatchman.comfyui.validation.signature import ALL_INPUTS, COMBO, InputS
 
 _INT: Final = "INT"
 _FLOAT: Final = "FLOAT"
+_PLAIN_TYPES: Final = frozenset({_INT, _FLOAT, "BOOLEAN"})
+"""Types of values with their own limits; functions of classes check texts, such as the name of a file."""
 
 
 def check_value(
@@ -103,6 +105,20 @@ def has_unknown_choices(
         return False
     has_own_check = owner.own_checks == ALL_INPUTS or signature.name in (owner.own_checks or ())
     return not has_own_check and value not in known
+
+
+def may_be_refused(node: PromptNode, owner: NodeSignature, signature: InputSignature, value: Scalar) -> bool:
+    """Return whether a function of the class's own may refuse a value.
+
+    A file of the user is looked for elsewhere, and of a combo's choices the function refuses none.
+    """
+    is_named = signature.name in owner.refusable or owner.refusable == ALL_INPUTS
+    if not is_named or value is None or value == "" or signature.is_file or signature.name in node.models:
+        return False
+    if signature.is_combo or signature.known_choices is not None:
+        choices = signature.choices if signature.choices is not None else signature.known_choices
+        return choices is not None and value not in choices
+    return signature.type not in _PLAIN_TYPES
 
 
 def _may_be_cut_choice(value: Scalar, choices: tuple[Scalar, ...]) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY
 from comfywatchman.comfyui.packs.metadata import NodePack, normalize_url, parse_repository
-from comfywatchman.readiness.nodes.classify_core import judge_core_class, judge_other_core_version
+from comfywatchman.readiness.nodes.classify_core import has_importable_class, judge_core_class, judge_other_core_version
 from comfywatchman.readiness.nodes.classify_imports import build_fix, describe_broken_pack, find_broken_pack
 from comfywatchman.readiness.nodes.classify_installed import judge_by_claim, judge_by_hints, judge_by_packs
 from comfywatchman.readiness.nodes.classify_replaced import judge_replaced_class, withhold_for_replacements
@@ -73,7 +73,9 @@ def build_missing_node(verdict: NodeVerdict, node_paths: Iterable[str]) -> Missi
 def _judge_present(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
     if facts.server_classes is not None and class_type in facts.server_classes:
         evidence = "The running ComfyUI lists it."
-    elif facts.server_classes is None and facts.core is not None and class_type in facts.core.classes:
+    elif (
+        facts.server_classes is None and facts.core is not None and has_importable_class(facts.core, class_type, facts)
+    ):
         # With a running server its list decides: it may have been started with some classes switched off.
         evidence = "ComfyUI's own source has it."
     elif class_type in EDITOR_ONLY:

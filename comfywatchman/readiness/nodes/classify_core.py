@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from comfywatchman.comfyui.imports.problems import ImportProblem
+from comfywatchman.comfyui.install.reachability import describe_obstacle
 from comfywatchman.comfyui.packs.core_classes import parse_version
+from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, NodeState, NodeVerdict
 from comfywatchman.readiness.nodes.pack_verdicts import START_HINT
 from comfywatchman.readiness.states import NodeRemedy
@@ -13,6 +16,9 @@ def judge_core_class(class_type: str, facts: HostNodeFacts) -> NodeVerdict | Non
     core = facts.core
     if core is None or class_type not in core.classes | core.possible_classes:
         return None
+    problem = facts.find_class_problem(core, class_type)
+    if problem is not None:
+        return _build_import_verdict(class_type, problem, facts)
     if facts.server_classes is None:
         return NodeVerdict(
             class_type,
@@ -26,6 +32,31 @@ def judge_core_class(class_type: str, facts: HostNodeFacts) -> NodeVerdict | Non
         "ComfyUI's own source has it, but the running ComfyUI does not list it.",
         fix="Restart ComfyUI without --disable-api-nodes and with its current requirements installed; "
         "its log names node files that could not be imported.",
+    )
+
+
+def has_importable_class(core: NodePack, class_type: str, facts: HostNodeFacts) -> bool:
+    """Return whether the source of ComfyUI has a class, and nothing speaks against the import of its file."""
+    return class_type in core.classes and facts.find_class_problem(core, class_type) is None
+
+
+def _build_import_verdict(class_type: str, problem: ImportProblem, facts: HostNodeFacts) -> NodeVerdict:
+    """Build the verdict on a class in a file that ComfyUI cannot import, or may not be able to."""
+    is_certain = problem.is_certain or facts.server_classes is not None
+    has = "ComfyUI's own source has it, but"
+    if facts.server_classes is not None:
+        has = "ComfyUI's own source has it, but the running ComfyUI does not list it:"
+    fix = "In ComfyUI's folder, install its requirements with its Python: python -m pip install -r requirements.txt."
+    if problem.obstacle is not None and not is_certain:
+        fix = describe_obstacle(problem.obstacle)
+    elif not is_certain:
+        fix = f"{START_HINT} {fix}"
+    return NodeVerdict(
+        class_type,
+        NodeState.IMPORT_FAILED if is_certain else NodeState.UNKNOWN,
+        f"{has} {problem.summary}.",
+        fix=fix,
+        obstacle=None if is_certain else problem.obstacle,
     )
 
 

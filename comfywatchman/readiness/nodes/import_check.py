@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular
+from comfywatchman.base.files import printable_path, read_regular
 from comfywatchman.comfyui.imports.check import (
     CHECKER_VERSION,
     PackSource,
@@ -20,11 +20,18 @@ from comfywatchman.comfyui.imports.check import (
     find_exit_blockers,
 )
 from comfywatchman.comfyui.imports.core_modules import CoreModules
-from comfywatchman.comfyui.imports.core_start import CoreStart, find_import_blocker, read_core_start
+from comfywatchman.comfyui.imports.core_start import (
+    CoreNodeFile,
+    CoreStart,
+    find_import_blocker,
+    read_core_start,
+    read_node_files,
+)
 from comfywatchman.comfyui.imports.environment import PythonEnvironment
-from comfywatchman.comfyui.imports.problems import PackImports
+from comfywatchman.comfyui.imports.problems import ImportProblem, PackImports
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.install.start_blockers import StartBlocker
+from comfywatchman.comfyui.packs.definitions import CORE_FOLDERS, list_file_classes
 from comfywatchman.comfyui.packs.metadata import READER_VERSION, NodePack
 from comfywatchman.comfyui.packs.scan import PackListing
 from comfywatchman.comfyui.static_analysis.module_names import NO_NAMES, ModuleNames, read_module_names
@@ -119,15 +126,34 @@ class ImportCheck:
 
     def _check(self, sources: Sequence[PackSource]) -> _StoredCheck:
         core, start = None, CoreStart()
+        node_files: tuple[CoreNodeFile, ...] = ()
         if self._has_core():
             core = CoreModules(self._installation.root, self._read_names)
             start = read_core_start(core)
-        version = self._installation.version
-        checks = check_packs(sources, core, version, self.environments, start.packages, folders=self._folders)
+            node_files = read_node_files(core, start)
+        checks = check_packs(
+            sources,
+            core,
+            self._installation.version,
+            self.environments,
+            start.packages,
+            folders=self._folders,
+            node_files=node_files,
+        )
         paths = set(checks.read_paths)
+        problems = checks.problems
         if core is not None:
-            paths |= core.consulted | {core.root / file for file in start.files}
-        return _StoredCheck(checks.problems, start, tuple(sorted(map(os.fsencode, paths))))
+            files = {*start.files, *(file for one in node_files for file in one.imports.files)}
+            paths |= core.consulted | {core.root / file for file in files}
+            paths |= {core.root / folder for folder in CORE_FOLDERS}
+            problems |= self._list_broken_classes(checks.node_files)
+        return _StoredCheck(problems, start, tuple(sorted(map(os.fsencode, paths))))
+
+    def _list_broken_classes(self, broken: Mapping[str, ImportProblem]) -> dict[str, PackImports]:
+        """Return the classes of ComfyUI's own node files that cannot be imported, by the path of ComfyUI."""
+        root = self._installation.root
+        classes = {name: problem for file, problem in broken.items() for name in list_file_classes(root, file)}
+        return {printable_path(root): PackImports(classes=classes)} if classes else {}
 
     def _has_core(self) -> bool:
         return os.path.isfile(self._installation.root / "nodes.py")

@@ -29,7 +29,8 @@ def build_validation_rules(server: ServerSnapshot, sources: SourceNodes) -> Vali
     for class_type, signature in server.nodes.signatures.items():
         source = analysed.get(class_type)
         own_checks = None if source is None else source.own_checks
-        classes[class_type] = msgspec.structs.replace(signature, own_checks=own_checks)
+        refusable = () if source is None else source.refusable
+        classes[class_type] = msgspec.structs.replace(signature, own_checks=own_checks, refusable=refusable)
     return ValidationRules(classes, _find_server_checks(server, sources), is_live=True)
 
 

@@ -193,7 +193,10 @@ def _find_unconfirmed_packs(status: MasterStatus) -> Iterator[Trouble]:
 def _find_unchecked_choices(status: MasterStatus) -> Iterator[Trouble]:
     text = describe_unchecked(status.workflows)
     if text:
-        yield Trouble(TroubleKind.UNCHECKED, text.rstrip("."), "", "Start ComfyUI and check again to compare them.")
+        fix = "Start ComfyUI and check again: it lists most choices."
+        if status.host.comfyui_running:
+            fix = "Code of their node packs checks them when a workflow is queued."
+        yield Trouble(TroubleKind.UNCHECKED, text.rstrip("."), "", fix)
 
 
 def _find_problems(status: MasterStatus) -> Iterator[Trouble]:

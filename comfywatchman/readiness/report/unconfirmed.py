@@ -59,4 +59,4 @@ def describe_unchecked_choices(choices: Collection[UncheckedChoice]) -> str:
 
 def _name_unchecked(choices: Collection[UncheckedChoice]) -> str:
     names = sorted({f"{choice.input or 'inputs'} of {choice.node_type}" for choice in choices})
-    return f"values that only a running ComfyUI can compare with its choices: {shorten_list(names, most=_MAX_NAMES)}"
+    return f"values that only ComfyUI itself can check: {shorten_list(names, most=_MAX_NAMES)}"

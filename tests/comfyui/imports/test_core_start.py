@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.comfyui.imports.core_start import find_import_blocker, read_core_start
+from comfywatchman.comfyui.imports.core_start import find_import_blocker, is_unguarded, read_core_start, read_node_files
 from comfywatchman.comfyui.imports.environment import PythonEnvironment, read_environment
 from comfywatchman.comfyui.install.start_blockers import StartBlocker
 from tests.comfyui.imports.hosts import build_core, write_environment
@@ -90,3 +90,35 @@ def test_package_behind_a_broken_link_is_no_blocker(tmp_path: Path) -> None:
     after = read_environment(before.folder)
     assert after is not None
     assert find_import_blocker(start, tmp_path / "ComfyUI", [after]) is None
+
+
+NODE_FILES = FILES | {
+    "comfy_extras/nodes_glsl.py": "import os\nimport torch\nimport comfy_angle\n",
+    "comfy_extras/nodes_deep.py": "from comfy_extras import helper\n",
+    "comfy_extras/nodes_plain.py": "from comfy import late\nimport torch\n",
+    "comfy_extras/helper.py": "from kornia.filters import canny\n",
+}
+
+
+def test_node_files_are_followed_beyond_the_start(tmp_path: Path) -> None:
+    core = build_core(tmp_path, NODE_FILES)
+    found = {one.file: one.imports for one in read_node_files(core, read_core_start(core))}
+    assert {file: sorted(imports.packages) for file, imports in found.items()} == {
+        "comfy_extras/nodes_glsl.py": ["comfy_angle"],
+        "comfy_extras/nodes_deep.py": ["kornia"],
+        "comfy_extras/nodes_plain.py": [],
+    }
+    assert found["comfy_extras/nodes_deep.py"].files == ("comfy_extras/nodes_deep.py", "comfy_extras/helper.py")
+    (use,) = found["comfy_extras/nodes_deep.py"].uses
+    assert use.chain == (("comfy_extras/nodes_deep.py", 1), ("comfy_extras/helper.py", 1))
+
+
+def test_use_is_guarded_when_any_file_on_the_way_catches_errors(tmp_path: Path) -> None:
+    files = NODE_FILES | {
+        "comfy_extras/nodes_deep.py": "try:\n    pass\nfinally:\n    pass\nfrom comfy_extras import helper\n"
+    }
+    core = build_core(tmp_path, files)
+    uses = [use for one in read_node_files(core, read_core_start(core)) for use in one.imports.uses]
+    assert all(is_unguarded(use, tmp_path) for use in uses)
+    (tmp_path / "comfy_extras" / "helper.py").write_text("if True:\n    pass\n")
+    assert not all(is_unguarded(use, tmp_path) for use in uses)

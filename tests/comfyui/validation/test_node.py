@@ -6,8 +6,16 @@ import msgspec
 import pytest
 
 from comfywatchman.comfyui.server.signatures import read_signatures
-from comfywatchman.comfyui.validation.node import CheckedNode, check_node, number_widgets, read_values
+from comfywatchman.comfyui.validation.node import (
+    CheckedNode,
+    check_node,
+    number_widgets,
+    read_possible_values,
+    read_values,
+)
 from comfywatchman.comfyui.validation.prompt import CUT_MARK, MAX_TEXT, PromptNode
+from comfywatchman.comfyui.validation.rejection import UncheckedInput
+from comfywatchman.comfyui.validation.rules import ValidationRules
 from comfywatchman.comfyui.validation.signature import InputSignature, NodeSignature, Scalar
 from comfywatchman.comfyui.workflow.document import LinkSource
 from tests.comfyui.validation.classes import build_entry, build_rules
@@ -126,6 +134,46 @@ def test_a_list_of_another_length_is_certain_without_code_in_the_editor(
 ) -> None:
     node = PromptNode("2", "N", values=VALUES, names=("seed", "steps", None, None), count=5, unfed=())
     assert read_values(node, owner) == expected
+
+
+def test_values_that_code_in_the_editor_may_move_are_possible() -> None:
+    node = PromptNode("2", "N", values=VALUES, names=("seed", "steps", None, None), count=5, unfed=())
+    assert read_possible_values(node, PACK, {"seed": 5}) == {"steps": 20, "name": "a"}
+    assert read_possible_values(node, SAMPLER, read_values(node, SAMPLER)) == {}
+    by_name = PromptNode("2", "N", values={"steps": 5}, given=("steps",))
+    assert read_possible_values(by_name, PACK, {}) == {}
+    linked = PromptNode("2", "N", values=VALUES, count=5, linked=("steps",), unfed=())
+    assert read_possible_values(linked, PACK, {}) == {"seed": 5, "name": "a"}
+
+
+def test_a_possible_value_is_rejected_with_a_doubt() -> None:
+    # An older version of the class had no `strength`: the file holds one value less than the class has widgets.
+    entry = build_entry(
+        module="custom_nodes.pack", lut=[["blue.cube"], {}], mode=[["a", "b"], {}], strength=["INT", {"max": 100}]
+    )
+    node = PromptNode("2", "Tint", values={"#0": "red.cube", "#1": "a"}, count=2, unfed=())
+    assert list_reasons(node, Tint=entry) == [("lut", "not_offered", False)]
+    good = PromptNode("2", "Tint", values={"#0": "blue.cube", "#1": "a"}, count=2, unfed=())
+    assert list_reasons(good, Tint=entry) == []
+    assert list_reasons(PromptNode("2", "Tint", values={"#0": "blue.cube", "#1": "c"}, count=2), Tint=entry) == [
+        ("mode", "not_offered", False)
+    ]
+
+
+def test_a_possible_value_beside_unknown_choices_is_listed() -> None:
+    unread = InputSignature("font", None, is_required=True, width=1, known_choices=())
+    owner = NodeSignature((unread, InputSignature("size_as", None, width=None)), own_checks=())
+    node = PromptNode("2", "Text", values={"#0": "bold.ttf"}, count=1, unfed=())
+    checked = check_node(node, {"2": node}, ValidationRules({"Text": owner}), may_be_fed_later=True)
+    assert checked.unchecked == [UncheckedInput("Text", "font")]
+
+
+def test_a_value_that_the_class_may_refuse_itself_is_listed() -> None:
+    path = InputSignature("video", "STRING", is_required=True, width=1)
+    owner = NodeSignature((path,), own_checks=("s", "video"), refusable=("video",))
+    node = PromptNode("2", "LoadPath", values={"video": "input/gone.mp4"})
+    checked = check_node(node, {"2": node}, ValidationRules({"LoadPath": owner}, is_live=True), may_be_fed_later=True)
+    assert (checked.unchecked, checked.rejected) == ([UncheckedInput("LoadPath", "video")], [])
 
 
 def test_values_by_name_and_from_links_go_before_the_list() -> None:

@@ -11,7 +11,7 @@ from comfywatchman.comfyui.validation.prompt import PromptNode
 from comfywatchman.comfyui.validation.rejection import RejectedInput
 from comfywatchman.comfyui.validation.rules import ServerChecks
 from comfywatchman.comfyui.validation.signature import ALL_INPUTS, InputSignature, NodeSignature, Scalar
-from comfywatchman.comfyui.validation.values import check_value, has_unknown_choices
+from comfywatchman.comfyui.validation.values import check_value, has_unknown_choices, may_be_refused
 from tests.comfyui.validation.classes import NEWEST, build_entry
 
 API_NODE = PromptNode("1", "N", given=("x",))
@@ -245,3 +245,45 @@ def test_lists_that_the_server_does_not_compare_leave_no_doubt() -> None:
     assert has_unknown_choices(API_NODE, CORE, signature, "a", NEWEST)
     assert not has_unknown_choices(API_NODE, CORE, signature, "a", ServerChecks(new_combos=False))
     assert not has_unknown_choices(API_NODE, CORE, InputSignature("x", "COMBO", choices=("b",)), "a", NEWEST)
+
+
+CHECKED = NodeSignature(own_checks=("cls", "x"), refusable=("x",))
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        InputSignature("x", "STRING"),
+        InputSignature("x", None),
+        InputSignature("x", "LORAS"),
+        InputSignature("x", "COMBO", choices=("a",)),
+        InputSignature("x", "[5f", choices=()),
+        InputSignature("x", None, known_choices=("a",)),
+    ],
+)
+@pytest.mark.parametrize("owner", [CHECKED, NodeSignature(own_checks=ALL_INPUTS, refusable=ALL_INPUTS)])
+def test_function_of_a_class_may_refuse_what_it_looks_at(signature: InputSignature, owner: NodeSignature) -> None:
+    assert may_be_refused(API_NODE, owner, signature, "input/gone.mp4")
+    assert not may_be_refused(API_NODE, NodeSignature(own_checks=("cls", "x")), signature, "input/gone.mp4")
+
+
+@pytest.mark.parametrize(
+    ("signature", "value"),
+    [
+        (InputSignature("y", "STRING"), "other input"),
+        (InputSignature("x", "STRING"), ""),
+        (InputSignature("x", "STRING"), None),
+        (InputSignature("x", "INT"), 5),
+        (InputSignature("x", "BOOLEAN"), True),
+        (InputSignature("x", "COMBO", choices=("a",)), "a"),
+        (InputSignature("x", "COMBO"), "upload.png"),
+        (InputSignature("x", "COMBO", is_file=True), "upload.png"),
+    ],
+)
+def test_function_of_a_class_leaves_no_doubt_about_other_values(signature: InputSignature, value: Scalar) -> None:
+    assert not may_be_refused(API_NODE, CHECKED, signature, value)
+
+
+def test_models_are_looked_for_elsewhere() -> None:
+    node = PromptNode("1", "N", models=("x",))
+    assert not may_be_refused(node, CHECKED, InputSignature("x", "STRING"), "model")

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from msgspec.structs import replace
 
+from comfywatchman.comfyui.imports.problems import ImportProblem, PackImports, ProblemKind
 from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.readiness.nodes.classify_core import judge_other_core_version
 from comfywatchman.readiness.nodes.facts import NodePackHints, NodeState, ProviderClaims
@@ -79,3 +82,26 @@ def test_no_version_is_named_when_the_installed_one_is_unknown(version: str | No
     verdict = judge("Newer", host(core=replace(CORE, version=version)))
     assert (verdict.state, verdict.comfyui_version) == (NodeState.NEEDS_NEWER, None)
     assert verdict.fix == "Update ComfyUI to the newest version."
+
+
+@pytest.mark.parametrize(("is_certain", "state"), [(True, NodeState.IMPORT_FAILED), (False, NodeState.UNKNOWN)])
+def test_core_class_whose_file_cannot_be_imported(*, is_certain: bool, state: NodeState) -> None:
+    problem = ImportProblem(
+        ProblemKind.PYTHON_PACKAGE,
+        "ModuleNotFoundError",
+        "comfy_extras/nodes_x.py",
+        3,
+        "import comfy_angle",
+        "ComfyUI's Python has no module comfy_angle",
+        is_certain,
+    )
+    facts = dataclasses.replace(host(), import_problems={CORE.path: PackImports(classes={"KSampler": problem})})
+    verdict = judge("KSampler", facts)
+    assert verdict.state is state
+    assert "import comfy_angle" in verdict.evidence
+    assert "requirements.txt" in (verdict.fix or "")
+    assert judge("ApiNode", facts).state is NodeState.PRESENT
+    live = dataclasses.replace(host(live={"KSampler"}), import_problems=facts.import_problems)
+    assert judge("KSampler", live).state is NodeState.PRESENT
+    unlisted = dataclasses.replace(host(live={"ApiNode"}), import_problems=facts.import_problems)
+    assert judge("KSampler", unlisted).state is NodeState.IMPORT_FAILED

@@ -150,3 +150,37 @@ def test_known_model_folders_are_looked_up_again(comfyui: Path, database: Databa
     packs = [read_pack(listing, GitState()) for listing in listings]
     installation = Installation(comfyui, "0.3.75", comfyui)
     assert ImportCheck(installation, None, database, ("gone",)).run(listings, packs).problems == {}
+
+
+GLSL = """import numpy
+import comfy_angle
+class Shader:
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+NODE_CLASS_MAPPINGS = {"Shader": Shader}
+"""
+
+
+def test_classes_of_comfyui_whose_file_cannot_be_imported(comfyui: Path, database: Database) -> None:
+    """As `nodes_glsl.py` of ComfyUI 0.33.0 without `comfy_angle`: ComfyUI starts without the file's classes."""
+    write_files(comfyui, {"comfy_extras/nodes_glsl.py": GLSL})
+    write_files(comfyui, {"venv/lib/python3.11/site-packages/numpy.py": ""})
+    found = check(comfyui, database).problems[str(comfyui)]
+    assert found.problem is None
+    (problem,) = found.classes.values()
+    assert list(found.classes) == ["Shader"]
+    assert (problem.file, problem.line, problem.is_certain) == ("comfy_extras/nodes_glsl.py", 2, True)
+    assert "comfy_angle" in problem.summary
+    write_files(comfyui, {"venv/lib/python3.11/site-packages/comfy_angle.py": ""})
+    assert str(comfyui) not in check(comfyui, database).problems
+
+
+def test_changed_file_of_comfyuis_own_nodes_is_read_again(comfyui: Path, database: Database) -> None:
+    path = comfyui / "comfy_extras" / "nodes_glsl.py"
+    write_files(comfyui, {"comfy_extras/nodes_glsl.py": GLSL.replace("import comfy_angle", "")})
+    write_files(comfyui, {"venv/lib/python3.11/site-packages/numpy.py": ""})
+    assert str(comfyui) not in check(comfyui, database).problems
+    path.write_text(GLSL)
+    os.utime(path, (1_000, 1_000))
+    assert list(check(comfyui, database).problems[str(comfyui)].classes) == ["Shader"]

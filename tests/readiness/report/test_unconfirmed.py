@@ -40,7 +40,7 @@ def test_packs_of_one_workflow() -> None:
     assert describe_unconfirmed_packs(("a",)) == f"Not confirmed: {CAUSE} the pack a."
 
 
-VALUES = "values that only a running ComfyUI can compare with its choices"
+VALUES = "values that only ComfyUI itself can check"
 
 
 def test_ready_workflows_with_unchecked_choices_are_counted() -> None:

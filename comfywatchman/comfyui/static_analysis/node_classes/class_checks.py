@@ -7,7 +7,7 @@ from typing import Final
 
 from comfywatchman.comfyui.static_analysis.expressions import ExpressionEvaluator
 from comfywatchman.comfyui.static_analysis.values import UNKNOWN, ClassRef, ExternalName, FuncRef, Value
-from comfywatchman.comfyui.validation.signature import ALL_INPUTS
+from comfywatchman.comfyui.validation.signature import ALL_INPUTS, INPUT_TYPES_CHECK
 
 _CHECK_METHODS: Final = ("VALIDATE_INPUTS", "validate_inputs")
 _PLAIN_BASES: Final = frozenset({"ABC", "ComfyNode", "ComfyNodeABC", "object"})
@@ -16,26 +16,65 @@ _PLAIN_BASES: Final = frozenset({"ABC", "ComfyNode", "ComfyNodeABC", "object"})
 _MAX_BASES: Final = 16
 
 
-def read_own_checks(owner: ClassRef, interpreter: ExpressionEvaluator, *, depth: int = 0) -> tuple[str, ...] | None:
+def read_own_checks(owner: ClassRef, interpreter: ExpressionEvaluator) -> tuple[str, ...] | None:
     """Return the inputs that a class checks by a function of its own; None if that is not known."""
+    function = _find_check(owner, interpreter)
+    if isinstance(function, FuncRef):
+        return _list_parameters(function)
+    return None if function is UNKNOWN else ()
+
+
+def list_refusable(owner: ClassRef, interpreter: ExpressionEvaluator) -> tuple[str, ...]:
+    """Return the inputs that a function of the class's own may refuse, as far as it is known.
+
+    A function that has nothing but `return True` refuses none; it only keeps ComfyUI from comparing the value. Of a
+    function that names some inputs and takes all, the named ones count.
+    """
+    function = _find_check(owner, interpreter)
+    if not isinstance(function, FuncRef) or _accepts_all(function.node):
+        return ()
+    signature = function.node.args
+    parameters = [parameter.arg for parameter in (*signature.posonlyargs, *signature.args)][1:]
+    names = tuple(name for name in parameters if name != INPUT_TYPES_CHECK)
+    return names or (ALL_INPUTS if signature.kwarg else ())
+
+
+def _accepts_all(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> bool:
+    """Return whether a function only returns True."""
+    if isinstance(function, ast.Lambda):
+        return _is_true(function.body)
+    rest = [statement for statement in function.body if not _is_text(statement)]
+    return all(isinstance(statement, ast.Return) and _is_true(statement.value) for statement in rest)
+
+
+def _is_true(value: ast.expr | None) -> bool:
+    return isinstance(value, ast.Constant) and value.value is True
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _find_check(owner: ClassRef, interpreter: ExpressionEvaluator, *, depth: int = 0) -> Value:
+    """Return the function by which a class checks its inputs; False for a class without, UNKNOWN if it may have one."""
     # A decorator may add the function, and so may a base class that is not known.
     if depth > _MAX_BASES or owner.node.decorator_list:
-        return None
+        return UNKNOWN
     names = interpreter.read_class_body(owner).names
     for method in _CHECK_METHODS:
         if method in names:
             function = interpreter.get_attribute(owner, method)
-            return _list_parameters(function) if isinstance(function, FuncRef) else None
+            return function if isinstance(function, FuncRef) else UNKNOWN
     for base in owner.node.bases:
         value = interpreter.evaluate(base, owner.scope)
         if not isinstance(value, ClassRef):
             if _is_plain_base(base, value):
                 continue
-            return None
-        own_checks = read_own_checks(value, interpreter, depth=depth + 1)
-        if own_checks != ():
-            return own_checks
-    return ()
+            return UNKNOWN
+        function = _find_check(value, interpreter, depth=depth + 1)
+        if function is not False:
+            return function
+    return False
 
 
 def _list_parameters(function: FuncRef) -> tuple[str, ...]:

@@ -24,7 +24,11 @@ from comfywatchman.comfyui.static_analysis.io_types import (
     has_v3_widget,
     list_v3_options,
 )
-from comfywatchman.comfyui.static_analysis.node_classes.class_checks import read_output_mark, read_own_checks
+from comfywatchman.comfyui.static_analysis.node_classes.class_checks import (
+    list_refusable,
+    read_output_mark,
+    read_own_checks,
+)
 from comfywatchman.comfyui.static_analysis.values import (
     UNKNOWN,
     AbstractDict,
@@ -106,6 +110,7 @@ def read_signature(
         has_plain_types=is_core,
         has_editor_code=not is_core,
         may_offer_more=not is_core,
+        refusable=list_refusable(owner, interpreter),
     )
 
 

@@ -31,6 +31,31 @@ def test_own_checks_are_the_parameters(tmp_path: Path, source: str, own_checks: 
 
 
 @pytest.mark.parametrize(
+    ("check", "refusable"),
+    [
+        ("def VALIDATE_INPUTS(cls, path):\n        return exists(path)", ("path",)),
+        (
+            "def VALIDATE_INPUTS(s, path):\n        if not path:\n            return 'none'\n        return True",
+            ("path",),
+        ),
+        ("def VALIDATE_INPUTS(cls, path, **others): return exists(path)", ("path",)),
+        ("def VALIDATE_INPUTS(cls, path, input_types): return exists(path)", ("path",)),
+        ("def VALIDATE_INPUTS(cls, **values): return exists(values['path'])", ("*",)),
+        ("VALIDATE_INPUTS = lambda cls, path: exists(path)", ("path",)),
+        ("def VALIDATE_INPUTS(cls, path): return True", ()),
+        ("def VALIDATE_INPUTS(cls, **values):\n        'Any value will do.'\n        return True", ()),
+        ("def VALIDATE_INPUTS(cls, input_types): return 'x' in input_types", ()),
+        ("pass", ()),
+    ],
+)
+def test_refusable_inputs_are_those_that_a_check_looks_at(
+    tmp_path: Path, check: str, refusable: tuple[str, ...]
+) -> None:
+    body = f"class N:\n    @classmethod\n    {check}" if check.startswith("def") else f"class N:\n    {check}"
+    assert read_class(tmp_path, body).refusable == refusable
+
+
+@pytest.mark.parametrize(
     ("source", "is_output"),
     [
         ("class N:\n    OUTPUT_NODE = True", True),
