@@ -24,7 +24,7 @@ from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.comfyui.packs.scan import PackListing
 from comfywatchman.comfyui.static_analysis.import_steps import PackOutline
 
-CHECKER_VERSION: Final = 10
+CHECKER_VERSION: Final = 11
 """Part of the key under which results are cached. Raise it whenever the same facts may give other results."""
 
 _DECODER: Final = msgspec.msgpack.Decoder(PackOutline)

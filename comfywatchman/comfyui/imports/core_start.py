@@ -25,6 +25,7 @@ _IMPORT: Final = re.compile(
 """An import at the beginning of a line, which nothing guards unless the line belongs to a text."""
 
 _ROOT: Final = "main"
+_PATH_FOLDER: Final = "comfy"
 
 
 class PackageUse(msgspec.Struct, frozen=True):
@@ -96,6 +97,12 @@ def _name_module(file: str) -> str:
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
+def _find_on_path(core: CoreModules, dotted: str) -> str | None:
+    """Return the module in the folder that nodes.py puts on Python's path; None when it is not there."""
+    found = core.find_module(f"{_PATH_FOLDER}.{dotted}")
+    return None if found == _PATH_FOLDER else found
+
+
 def _follow_imports(core: CoreModules, root: str, files: list[str], *, seen: set[str]) -> tuple[PackageUse, ...]:
     """Return one import of each package by a module and by those of ComfyUI that it imports; add the files read."""
     uses: dict[str, PackageUse] = {}
@@ -110,7 +117,7 @@ def _follow_imports(core: CoreModules, root: str, files: list[str], *, seen: set
         files.append(name)
         for line, dotted in _find_imports(file, module, is_package=file.name == "__init__.py"):
             chain = (*chains[module], (name, line))
-            inner = core.find_module(dotted)
+            inner = core.find_module(dotted) or _find_on_path(core, dotted)
             if inner is None:
                 top = dotted.partition(".")[0]
                 uses.setdefault(top, PackageUse(top, chain))

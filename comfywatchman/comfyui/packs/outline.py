@@ -142,13 +142,18 @@ class OutlineCollector:
                 self._add_module(module, build_module_name(module.parts))
         self._outliners.clear()
 
+    def _has_no_init(self) -> bool:
+        """Return whether the pack surely has no file that Python could read; a folder of that name is none."""
+        path = self._tree.root / "__init__.py"
+        return not os.path.lexists(path) or os.path.isdir(path)
+
     def finish(self) -> PackOutline:
         """Outline the modules that the outlined ones import, and return the whole."""
         self.add_modules()
         root = self._tree.get_module(())
         if root is not None:
             self._add_module(root, OWN)
-        elif () in self._tree.syntax_errors or not os.path.lexists(self._tree.root / "__init__.py"):
+        elif () in self._tree.syntax_errors or self._has_no_init():
             self._add_absent(OWN)
         waiting = list(self._modules)
         for function in (*self._inputs.values(), *self._entries, *self._listing):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -270,6 +271,12 @@ def _list_members(enumeration: ast.ClassDef) -> tuple[str, ...] | None:
     return tuple(members) if lists_all else None
 
 
+_COMPILER_ERRORS: Final = re.compile(
+    rb"^(?:return|yield|await|break|continue|nonlocal|from __future__)\b|^[ \t]+from .* import \*", re.MULTILINE
+)
+"""Statements that are not valid everywhere: `return` outside a function, `from __future__` behind other statements."""
+
+
 def parse_source(content: bytes) -> ast.Module:
     """Parse Python source without running any of it.
 
@@ -282,7 +289,11 @@ def parse_source(content: bytes) -> ast.Module:
     # Invalid escape sequences in other people's source would be reported on our standard error.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return ast.parse(content)
+        tree = ast.parse(content)
+        # The parser lets pass what only the compiler refuses; compiling every file would take too long.
+        if _COMPILER_ERRORS.search(content):
+            compile(tree, "<pack>", "exec", dont_inherit=True)
+    return tree
 
 
 def _clear_module(module: SourceModule) -> None:

@@ -53,17 +53,16 @@ def judge_claim_by_imports(class_type: str, owners: Sequence[NodePack], facts: H
 
 
 def find_broken_pack(packs: Sequence[NodePack], facts: HostNodeFacts) -> tuple[NodePack, ImportProblem] | None:
-    """Return the first pack that certainly cannot be imported, with the reason; None when there is none."""
-    for pack in packs:
-        problem = facts.find_pack_problem(pack)
-        if problem is not None and problem.is_certain:
-            return pack, problem
-    return None
+    """Return the first pack that cannot be imported, or else may not be, with the reason; None when there is none."""
+    problems = [(pack, facts.find_pack_problem(pack)) for pack in packs]
+    found = [(pack, problem) for pack, problem in problems if problem is not None]
+    return min(found, key=lambda entry: not entry[1].is_certain, default=None)
 
 
 def describe_broken_pack(pack: NodePack, problem: ImportProblem) -> str:
     """Describe a pack that cannot be imported, as a noun."""
-    return f"the installed pack {join_pack_names([pack])}, which ComfyUI cannot import: {problem.summary}"
+    verb = "cannot import" if problem.is_certain else "may not be able to import"
+    return f"the installed pack {join_pack_names([pack])}, which ComfyUI {verb}: {problem.summary}"
 
 
 def build_unlisted_verdict(

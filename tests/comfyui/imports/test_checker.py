@@ -286,6 +286,11 @@ def test_one_file_pack_belongs_to_no_package(tmp_path: Path) -> None:
     ("files", "words"),
     [
         ({"nodes.py": ""}, "no __init__.py"),
+        ({"__init__.py/notes.txt": ""}, "no __init__.py"),
+        ({"__init__.py": "x = 1\nreturn x"}, "not valid Python (line 2: 'return' outside function)"),
+        ({"__init__.py": "x = 1\nfrom __future__ import annotations"}, "not valid Python (line 2: from __future__"),
+        ({"__init__.py": "def f():\n    from os import *"}, "not valid Python"),
+        ({"__init__.py": "x = 1\nbreak"}, "not valid Python (line 2: 'break' outside loop)"),
         ({"Pack-main/__init__.py": "", "Pack-main/nodes.py": ""}, "one folder deeper, in Pack-main"),
         ({"__init__.py": "from .nodes import A", "nodes.py": "def (:"}, "not valid Python (line 1: invalid syntax)"),
         ({"__init__.py": "\n\nfrom .nodes import A"}, "`from .nodes import A` fails (__init__.py, line 3)"),

@@ -95,7 +95,7 @@ def test_package_behind_a_broken_link_is_no_blocker(tmp_path: Path) -> None:
 NODE_FILES = FILES | {
     "comfy_extras/nodes_glsl.py": "import os\nimport torch\nimport comfy_angle\n",
     "comfy_extras/nodes_deep.py": "from comfy_extras import helper\n",
-    "comfy_extras/nodes_plain.py": "from comfy import late\nimport torch\n",
+    "comfy_extras/nodes_plain.py": "from comfy import late\nimport torch\nimport late, options\n",
     "comfy_extras/helper.py": "from kornia.filters import canny\n",
 }
 

@@ -9,7 +9,7 @@ import pytest
 from comfywatchman.comfyui.imports.problems import ImportProblem, PackImports, ProblemKind
 from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.readiness.nodes.classify import build_missing_node
-from comfywatchman.readiness.nodes.classify_imports import build_fix
+from comfywatchman.readiness.nodes.classify_imports import build_fix, describe_broken_pack, find_broken_pack
 from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, NodeState
 from comfywatchman.readiness.nodes.pack_verdicts import START_HINT
 from tests.readiness.nodes.test_classify import MAPS_IT, host, judge, pack
@@ -146,3 +146,15 @@ def test_submodules_of_a_clone_are_fetched_by_git() -> None:
     clone = pack(classes=frozenset({"X"}), git_commit="0" * 40)
     fix = build_fix(clone, problem(kind=ProblemKind.SUBMODULE), facts(PackImports(), clone))
     assert f"git -C {clone.path} submodule update --init --recursive" in fix
+
+
+def test_a_certain_problem_goes_before_a_doubt_of_another_pack() -> None:
+    """A file that this Python cannot parse is a doubt: ComfyUI may run with another version."""
+    doubtful, broken = pack("Doubtful"), pack("Broken")
+    doubt = PackImports(problem(is_certain=False, kind=ProblemKind.PACK_FILES))
+    known = replace(host(doubtful, broken), import_problems={doubtful.path: doubt, broken.path: PackImports(problem())})
+    assert find_broken_pack([doubtful, broken], known) == (broken, problem())
+    only = find_broken_pack([doubtful], known)
+    assert only is not None
+    assert "which ComfyUI may not be able to import: " in describe_broken_pack(*only)
+    assert find_broken_pack([pack("Fine")], known) is None
