@@ -12,7 +12,7 @@ import pytest
 
 from comfywatchman.supervisor.mailbox import read_switch_request
 from comfywatchman.supervisor.panel import install
-from comfywatchman.supervisor.panel.install import PanelTarget, install_panel
+from comfywatchman.supervisor.panel.install import PACK_NAME, PanelTarget, install_panel
 from comfywatchman.supervisor.process_files import read_startup_state
 from scripts.real_comfyui import Installed, Server, start
 from tests.supervisor.recorder import Recorder
@@ -69,7 +69,9 @@ def post(server: Server, path: str, body: dict[str, Any]) -> tuple[int, Any]:
 
 def test_panel_in_comfyui_started_by_hand(site: PanelSite) -> None:
     server = site.start()
-    assert "IMPORT FAILED" not in server.log.read_text()
+    # Modules of ComfyUI itself may fail where a library of the system is missing.
+    failed = [line for line in server.log.read_text().splitlines() if "IMPORT FAILED" in line]
+    assert not any(PACK_NAME in line for line in failed)
     for prefix in ("", "/api"):
         status, answer = server.get(f"{prefix}/v2/comfygit/environments")
         assert (status, [environment["name"] for environment in answer["environments"]]) == (200, ["dev"])

@@ -77,7 +77,10 @@ def test_the_source_of_the_core_gives_away_the_classes_that_the_server_lists(
 ) -> None:
     theirs = real_comfyui.get("/object_info")[1].keys()
     ours = read_core_definitions(real_comfyui_installed.tree).classes
-    assert set(ours) == set(theirs)
+    assert set(theirs) <= set(ours)
+    # Where a library of the system is missing, the server leaves out the classes of the module that needs it.
+    if "IMPORT FAILED" not in real_comfyui.log.read_text():
+        assert set(ours) == set(theirs)
 
 
 def test_combos_come_in_two_shapes(real_comfyui: Server) -> None:
