@@ -228,8 +228,8 @@ NODE_CLASS_MAPPINGS = {"Mine": Mine}
     put(host.comfyui / "custom_nodes/pack-Mine/__init__.py", source.encode())
     path = host.write("a.json", b'{"1": {"class_type": "Mine", "inputs": {"mode": "a"}}}')
     for command in ("scan", "explain"):
-        assert "compare with its choices: mode of Mine." in host.invoke(command, path).stdout
+        assert "only ComfyUI itself can check: mode of Mine." in host.invoke(command, path).stdout
     facts = json.loads(host.invoke("scan", "--json", path).stdout)
     assert facts["workflows"][0]["unchecked_choices"] == [{"node_type": "Mine", "input": "mode"}]
     assert host.entry("a.json").unchecked_choices
-    assert "compare with its choices" in host.layout.status_markdown.read_text("utf-8")
+    assert "only ComfyUI itself can check" in host.layout.status_markdown.read_text("utf-8")

@@ -16,7 +16,14 @@ from comfywatchman.comfyui.server.listening import find_free_port
 
 _START_SECONDS: Final = 60
 _NOBODY: Final = 65534
-_SETTINGS: Final = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "unix_socket_directories=")
+_SETTINGS: Final = (
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    # Statistics that come in the middle of a test change the plans of its queries.
+    "autovacuum=off",
+    "unix_socket_directories=",
+)
 
 
 class PostgresqlServer:
