@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -59,12 +61,28 @@ def test_eight_tabs_refresh_at_once(browser: Browser, site: Site) -> None:
         assert window.errors == []
 
 
+@contextmanager
+def hold_port() -> Iterator[int]:
+    """Yield a free port that no other program gets, while servers, which reuse addresses, can listen on it in turn."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+def test_held_port_is_for_servers_in_turn_and_for_nobody_else() -> None:
+    with hold_port() as port:
+        for _ in range(2):
+            with open_socket("127.0.0.1", port):
+                pass
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+
+
 def test_open_page_survives_a_restart_of_the_server(browser: Browser, site: Site) -> None:
     worker = start_job(site)
-    listener = open_socket("127.0.0.1", 0)
-    port = listener.getsockname()[1]
-    with visit(browser, f"http://127.0.0.1:{port}") as window:
-        with serve(site.application, listener):
+    with hold_port() as port, visit(browser, f"http://127.0.0.1:{port}") as window:
+        with serve(site.application, open_socket("127.0.0.1", port)):
             window.sign_in(site)
             page = window.open("/queue?status=running")
             expect(page.get_by_text("Step 3 of 12")).to_be_visible(timeout=LIMIT_MS)
