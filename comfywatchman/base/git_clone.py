@@ -67,8 +67,8 @@ def clone_repository(
         timeout_seconds: Time limit for each call of git.
         progress: Called now and then with a line of git's progress output.
         pass_on: Descriptors that git inherits, such as that of a lock.
-        find_submodule: Returns the bundle of a submodule by its path below the folder, so that no address is used; None
-            to clone submodules from their addresses.
+        find_submodule: Returns the bundle to clone a submodule from, by its path below the folder; None to clone
+            submodules from their addresses.
 
     Raises:
         Failure: `git-missing`, `git-failed` or `child-timeout`.
@@ -125,8 +125,8 @@ def _clone_submodules(git: _GitRunner, folder: Path, prefix: str, find_submodule
     for path in _list_submodules(folder, git.timeout_seconds):
         bundle = find_submodule(f"{prefix}{path}")
         name = git.find_submodule_name(folder, path)
-        if name is None:
-            # A commit of another repository that .gitmodules does not name: git clones nothing there either.
+        if name is None or git.is_submodule_optional(folder, name):
+            # Not named in .gitmodules, or `update = none` there: git clones nothing either way, so there is no bundle.
             continue
         if bundle is None:
             raise Failure(
@@ -181,18 +181,25 @@ class _GitRunner:
 
     def find_submodule_name(self, folder: Path, path: str) -> str | None:
         """Return the name of a submodule in .gitmodules by its path; None when it has none."""
-        arguments = ("config", "--file", ".gitmodules", "--null", "--get-regexp", r"^submodule\..*\.path$")
-        result = run_with_timeout(
-            [_find_git(), "--no-pager", "-C", str(folder), *arguments],
-            timeout_seconds=self.timeout_seconds,
-            extra_environment=_clone_environment(self.repository),
-            dies_with_us=True,
-        )
-        for entry in result.output.decode("utf-8", "surrogateescape").split("\0"):
+        for entry in self._read_gitmodules(folder, "--get-regexp", r"^submodule\..*\.path$"):
             key, _, value = entry.partition("\n")
             if value == path:
                 return key.removeprefix("submodule.").removesuffix(".path")
         return None
+
+    def is_submodule_optional(self, folder: Path, name: str) -> bool:
+        """Return whether git leaves out a submodule when it clones: `update = none` in .gitmodules."""
+        return self._read_gitmodules(folder, "--get", f"submodule.{name}.update")[0] == "none"
+
+    def _read_gitmodules(self, folder: Path, *arguments: str) -> list[str]:
+        """Return the entries that `git config` prints for .gitmodules; one empty entry when it finds none."""
+        result = run_with_timeout(
+            [_find_git(), "--no-pager", "-C", str(folder), "config", "--file", ".gitmodules", "--null", *arguments],
+            timeout_seconds=self.timeout_seconds,
+            extra_environment=_clone_environment(self.repository),
+            dies_with_us=True,
+        )
+        return result.output.decode("utf-8", "surrogateescape").split("\0")
 
     def try_run(self, *arguments: str) -> tuple[int, str]:
         """Run git to its end; return its status and error output."""

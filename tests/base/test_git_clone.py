@@ -132,6 +132,27 @@ def test_submodules_come_from_bundles_without_their_addresses(pack: Path, tmp_pa
         clone(tmp_path / "third", lambda _path: None)
 
 
+@pytest.mark.slow
+def test_optional_submodule_is_left_out_without_a_bundle(pack: Path, tmp_path: Path) -> None:
+    outer = working_copy(tmp_path / "outer")
+    git(outer, "submodule", "add", "-q", "--name", "own name", str(pack), "inner")
+    git(outer, "config", "--file", ".gitmodules", "submodule.own name.update", "none")
+    git(outer, "commit", "-q", "-a", "-m", "with an optional submodule")
+    get(outer, tmp_path / "first")
+    assert list_all_submodules(tmp_path / "first", timeout_seconds=60) == ()
+    write_bundle(tmp_path / "first", tmp_path / "outer.bundle", timeout_seconds=60)
+    clone_repository(
+        Repository(str(tmp_path / "outer.bundle"), is_local=True),
+        tmp_path / "second",
+        ref=read_head(outer) or "",
+        timeout_seconds=60,
+        progress=lambda _line: None,
+        find_submodule=lambda _path: None,
+    )
+    assert read_head(tmp_path / "second") == read_head(outer)
+    assert list((tmp_path / "second/inner").iterdir()) == []
+
+
 def test_empty_repository_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     git(tmp_path / "empty", "init", "-q")
