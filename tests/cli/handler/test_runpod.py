@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
+from comfywatchman.comfyui.server.listening import find_free_port
 from tests.handler.requests import TEXT_WORKFLOW, DescribedComfyUI, build_body
 from tests.hosts import Host
 from tests.servers.runpod import RunPodServer
@@ -114,7 +115,7 @@ def test_job_that_lost_comfyui_ends_the_worker(tmp_path: Path, packages: Path) -
 
 def test_worker_without_comfyui_takes_no_job(tmp_path: Path, packages: Path) -> None:
     with RunPodServer() as endpoint:
-        options = ("--url", "http://127.0.0.1:9", "--start-timeout", "0")
+        options = ("--url", f"http://127.0.0.1:{find_free_port()}", "--start-timeout", "0")
         with start_worker(Host(tmp_path), endpoint, packages, *options) as process:
             assert process.wait(LIMIT_SECONDS) == 1
         assert endpoint.asked == []

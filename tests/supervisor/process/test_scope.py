@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +47,7 @@ exec setsid --fork "$@"
 def cgroups() -> Iterator[Path]:
     """Return a cgroup in which groups can be made and killed; skip where there is none."""
     for root in CGROUPS:
-        folder = root / f"comfywatchman-test-{os.getpid()}"
+        folder = root / f"comfywatchman-test-{uuid.uuid4().hex}"
         try:
             folder.mkdir()
         except OSError:
