@@ -169,7 +169,7 @@ class GcsStore:
                 # Some of them are ValueErrors too.
                 raise
             except (DataCorruption, ValueError) as error:
-                # ValueError: a part of a chunk was kept, from where the library does not go on.
+                # ValueError: the server kept a part of a chunk, and the library cannot resume in the middle of one.
                 raise InterruptedUpload from error
             return True
 

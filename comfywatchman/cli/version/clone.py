@@ -94,7 +94,7 @@ def clone(
 def _show_plan(
     session: Session, lock: VersionLock, options: CloneOptions, *, with_models: bool, accept: bool, as_json: bool
 ) -> None:
-    """Tell licences and gigabytes before anything is fetched.
+    """Show licences and sizes before anything is fetched.
 
     Raises:
         Failure: `version-licence-unaccepted`.

@@ -117,7 +117,7 @@ def _find_wanted(lock: VersionLock, findings: Iterable[PartFinding], *, overwrit
 def _show_plan(
     session: Session, wanted: list[LockedModel], progress: Callable[[str], None], *, accept: bool, as_json: bool
 ) -> None:
-    """Tell licences and gigabytes before anything is fetched.
+    """Show licences and sizes before anything is fetched.
 
     Raises:
         Failure: `version-licence-unaccepted`.

@@ -185,7 +185,7 @@ class SupervisedProcess:
         Args:
             folder: The folder of its records.
             boot_id: The kernel's id of this boot.
-            systemd: Ends what a killed guard left in its scope.
+            systemd: Kills the processes in its scope that outlived a killed guard.
         """
         record = read_process_record(folder)
         if record is None or record.guard.boot_id != boot_id:
@@ -313,7 +313,7 @@ def _start_guard(
 
 
 def _kill_left(record: ProcessRecord, folder: Path, systemd: SystemdPrograms | None) -> None:
-    """Kill what ComfyUI left in its scope when its guard was killed; a guard that ends by itself leaves nothing."""
+    """Kill the processes in the scope that outlived a killed guard; a guard that ends by itself leaves none."""
     facts = _read_guard_record(folder)
     if systemd is not None and record.scope and (facts is None or facts.status is None):
         kill_scope(systemd, record.scope)

@@ -41,7 +41,7 @@ def test_declared_model_is_locked_and_restored_from_a_file(tmp_path: Path) -> No
     backup.write_bytes(content)
     restored = host.invoke("version", "verify", "first", "--models-only", "--restore")
     assert restored.exit_code == 0
-    # The size is told before anything is fetched.
+    # The size is shown before anything is fetched.
     assert restored.stderr.count("Restoring 1 model of ") == 1
     assert lora.read_bytes() == content
     assert lora.stat().st_ino != backup.stat().st_ino
