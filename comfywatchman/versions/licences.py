@@ -22,8 +22,6 @@ _METADATA_KEYS: Final = ("modelspec.license", "general.license", "license")
 _SPACES: Final = re.compile(r"[\s\x00-\x1f\x7f]+")
 
 _TITLES: Final = (
-    ("noncommercial", "non-commercial"),
-    ("non-commercial", "non-commercial"),
     ("gnu affero general public license", "AGPL-3.0"),
     ("gnu lesser general public license", "LGPL"),
     ("gnu general public license version 3", "GPL-3.0"),
@@ -39,8 +37,16 @@ _TITLES: Final = (
 
 _TITLE_CHARS: Final = 1200
 
+# Not in "commercial and non-commercial use", which allows both.
+_NON_COMMERCIAL: Final = (
+    r"(?<!commercial and )(?<!commercial or )(?<!commercial/)non[-_ \u2010-\u2013]*commercial"
+    r"(?!(?: and | or |/)commercial)"
+)
 _NO_COMMERCE: Final = re.compile(
-    r"non[- _]?commercial|\bno commercial use|(?:^|[-_ (])nc(?:$|[-_ ),;])|research[- _]only|personal[- _]use",
+    rf"{_NON_COMMERCIAL}|\b(?:no|not for) commercial"
+    r"|commercial use (?:is )?(?:prohibited|forbidden|not (?:allowed|permitted))"
+    r"|(?<![^\W_])nc(?![^\W_])"
+    r"|research[-_ ](?:use[-_ ]|purposes?[-_ ])?only|academic[^.;]*\bonly\b|personal[-_ ]use",
     re.IGNORECASE,
 )
 _CLICK: Final = re.compile(r"\bgated\b|\bclick\b|\bmust be accepted\b|acceptance required", re.IGNORECASE)
@@ -139,4 +145,6 @@ def _read_licence_file(folder: Path) -> str | None:
 
 def _find_title(text: str) -> str | None:
     beginning = _SPACES.sub(" ", text[:_TITLE_CHARS]).lower()
+    if re.search(_NON_COMMERCIAL, beginning):
+        return "non-commercial"
     return next((name for title, name in _TITLES if title in beginning), None)

@@ -29,6 +29,18 @@ MIT = "MIT License\n\nCopyright (c) 2024 A\n\nPermission is hereby granted, free
         "no commercial use; no derivatives",
         "noncommercial",
         "research only",
+        "research use only",
+        "for research purposes only",
+        "Academic use only",
+        "for academic and educational purposes only",
+        "not for commercial use",
+        "Commercial use prohibited",
+        "commercial use is not permitted",
+        "https://creativecommons.org/licenses/by-nc/4.0/",
+        "CC BY-NC: 4.0",
+        "non\u2011commercial",
+        "Attribution-Non\u2013Commercial",
+        "non - commercial",
     ],
 )
 def test_licence_that_forbids_commercial_use_needs_consent(licence: str) -> None:
@@ -41,7 +53,24 @@ def test_licence_that_must_be_accepted_needs_consent(licence: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "licence", [None, "MIT", "Apache-2.0", "CC-BY-4.0", "GPL-3.0", "commercial use: Image, Sell", "NCSA", "openrail++"]
+    "licence",
+    [
+        None,
+        "MIT",
+        "Apache-2.0",
+        "BSD-3-Clause",
+        "CC-BY-4.0",
+        "GPL-3.0",
+        "commercial use: Image, Sell",
+        "commercial use is allowed",
+        "free for commercial and non-commercial use",
+        "commercial or noncommercial purposes",
+        "for non-commercial and commercial use",
+        "Copyright Example, Inc.",
+        "academic free licence",
+        "NCSA",
+        "openrail++",
+    ],
 )
 def test_other_licences_need_none(licence: str | None) -> None:
     assert find_restriction(licence) is None
@@ -55,6 +84,8 @@ def test_other_licences_need_none(licence: str | None) -> None:
         ("licence.txt", " GNU GENERAL PUBLIC LICENSE\n   Version 3, 29 June 2007\n" + "x" * 200, "GPL-3.0"),
         ("COPYING", "GNU AFFERO GENERAL PUBLIC LICENSE\nVersion 3\n" + "x" * 200, "AGPL-3.0"),
         ("LICENSE", "Attribution-NonCommercial 4.0 International\n" + "x" * 200, "non-commercial"),
+        ("LICENSE", "Attribution-Non\u2011Commercial 4.0 International\n", "non-commercial"),
+        ("LICENSE", "Free for commercial and non-commercial use.\n" + MIT, "MIT"),
         ("LICENSE", "Terms of our own\n", "see LICENSE"),
         ("pyproject.toml", '[project]\nlicense = "MIT"\n', "MIT"),
         ("pyproject.toml", '[project]\nlicense = {text = "Apache-2.0"}\n', "Apache-2.0"),
