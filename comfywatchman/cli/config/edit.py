@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -46,9 +47,16 @@ TERMINAL_EDITORS: Final = frozenset(
         "tilde",
         "editor",
         "sensible-editor",
+        "sudoedit",
     ]
 )
 """Editors that draw into a terminal: without one they wait for keys that nobody can type."""
+
+_WRAPPERS: Final = frozenset(["env", "sudo"])
+_WRAPPER_OPTIONS_WITH_VALUE: Final = frozenset(["-u", "-g", "-C"])
+_VARIABLE: Final = re.compile(r"[A-Za-z_]\w*=")
+_EMACS: Final = frozenset(["emacs", "emacsclient"])
+_EMACS_TERMINAL_OPTIONS: Final = frozenset(["-nw", "--no-window-system", "-t", "--tty"])
 
 
 @click.command()
@@ -102,7 +110,7 @@ def _require_usable_editor(session: Session, editor: str | None) -> None:
     if sys.stdin.isatty() and sys.stdout.isatty():
         return
     # Without a name, click starts vim, nano or vi.
-    if editor is not None and _name_program(editor) not in TERMINAL_EDITORS:
+    if editor is not None and not _needs_terminal(editor):
         return
     shown = "No editor is named" if editor is None else f"The editor {printable(editor)} needs a terminal"
     raise Failure(
@@ -113,13 +121,33 @@ def _require_usable_editor(session: Session, editor: str | None) -> None:
     )
 
 
-def _name_program(editor: str) -> str:
-    # click passes the whole text to a shell.
+def _needs_terminal(editor: str) -> bool:
     try:
         words = shlex.split(editor)
     except ValueError:
         words = editor.split()
-    return os.path.basename(words[0]) if words else ""
+    name, options = _skip_wrappers(words)
+    # With `sudo -e`, sudo chooses the editor.
+    if name == "sudo" or name in TERMINAL_EDITORS:
+        return True
+    return name in _EMACS and not _EMACS_TERMINAL_OPTIONS.isdisjoint(options)
+
+
+def _skip_wrappers(words: list[str]) -> tuple[str, list[str]]:
+    """Return the name of the program that a command runs in the end, and its options."""
+    name, rest = "", list(words)
+    is_wrapped = True
+    while rest and is_wrapped:
+        word = rest.pop(0)
+        if _VARIABLE.match(word):
+            continue
+        if name in _WRAPPERS and word.startswith("-"):
+            if word in _WRAPPER_OPTIONS_WITH_VALUE:
+                del rest[:1]
+            continue
+        name = os.path.basename(word)
+        is_wrapped = name in _WRAPPERS
+    return name, rest
 
 
 def _open_editor(session: Session, text: str, editor: str | None) -> str:

@@ -101,7 +101,7 @@ def test_editor_that_needs_a_terminal_is_refused_without_one(tmp_path: Path, fil
     assert file.read_text() == "[schedule]\nmin_vram_gb = 1  # small card\n"
 
 
-@pytest.mark.parametrize("wrapper", ["env", "env LANG=C", "LANG=C"])
+@pytest.mark.parametrize("wrapper", ["env", "env LANG=C", "env -u LANG"])
 def test_other_editor_behind_a_wrapper_is_used(tmp_path: Path, file: Path, wrapper: str) -> None:
     result = run_config(tmp_path, "edit", EDITOR=f"{wrapper} {replacing('1', '2')}", VISUAL=None)
     assert result.output == f"Saved {file}.\n"
