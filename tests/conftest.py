@@ -19,7 +19,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     A test run started in the background is born ignoring SIGINT and SIGHUP, and its children inherit that.
     """
-    gc.disable()
+    # The process that only hands out tests collects none, and would never turn it on again.
+    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+        gc.disable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for name in [name for name in os.environ if name in OURS or name.startswith("COMFYWATCHMAN_")]:

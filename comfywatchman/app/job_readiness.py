@@ -16,6 +16,7 @@ import msgspec
 from comfywatchman.app.environment import environment_checks, observed_loaders, production_folder
 from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import unwritable_failure
 from comfywatchman.base.text import shorten_list
 
 if TYPE_CHECKING:
@@ -109,17 +110,20 @@ class JobReadiness:
             return None
         settings = session.settings
         lenient = msgspec.structs.replace(settings.workflows, require_inputs=False)
-        with tempfile.TemporaryDirectory(prefix="comfywatchman-") as folder:
-            reasons, paths = _write_prompts(Path(folder), workflows, variants)
-            result = scan_files(
-                paths,
-                installation=installation,
-                settings=msgspec.structs.replace(settings, workflows=lenient),
-                layout=session.layout,
-                environment_checks=environment_checks(session),
-                observed_loaders=observed_loaders(session),
-                production=production_folder(session),
-            )
+        try:
+            with tempfile.TemporaryDirectory(prefix="comfywatchman-") as folder:
+                reasons, paths = _write_prompts(Path(folder), workflows, variants)
+                result = scan_files(
+                    paths,
+                    installation=installation,
+                    settings=msgspec.structs.replace(settings, workflows=lenient),
+                    layout=session.layout,
+                    environment_checks=environment_checks(session),
+                    observed_loaders=observed_loaders(session),
+                    production=production_folder(session),
+                )
+        except OSError as error:
+            raise unwritable_failure(Path(tempfile.gettempdir()), error) from error
         judged = {workflow.path: describe_obstacles(workflow.verdict) for workflow in result.workflows}
         unread = "Its prompt could not be read."
         for path, name in paths.items():
@@ -134,14 +138,20 @@ class JobReadiness:
             board: Where the judgement is published.
             workflows: Returns the workflows as they are now.
         """
-        self._thread = threading.Thread(
-            target=self._repeat, args=(board, workflows), name="jobs-readiness", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, args=(board, workflows), name="jobs-readiness", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """End the thread; a judgement under way is not waited for."""
         self._stop.set()
+
+    def _run(self, board: ReadinessBoard, workflows: Any) -> None:
+        try:
+            self._repeat(board, workflows)
+        finally:
+            if not self._stop.is_set():
+                # After an unexpected error nobody judges any more: every job is tried instead of waiting forever.
+                self._ready = None
 
     def _repeat(self, board: ReadinessBoard, workflows: Any) -> None:
         clock = self._session.clock

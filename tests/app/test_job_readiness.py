@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -164,6 +167,27 @@ def test_judgement_is_repeated_until_it_is_closed(host: Host, monkeypatch: pytes
     assert readiness._thread is not None
     readiness._thread.join(LIMIT_SECONDS)
     assert not readiness._thread.is_alive()
+
+
+def test_full_disk_for_temporary_files_is_a_failure(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    with pytest.raises(Failure, match="full"):
+        judge(host).judge(build_workflows(host))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_unexpected_error_lets_every_job_be_tried(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    readiness, board = judge(host), Board()
+    monkeypatch.setattr(job_readiness, "_MIN_PAUSE_SECONDS", 0.0)
+    readiness.refresh(board, build_workflows(host))
+    assert readiness.ready is not None
+    readiness.start(board, lambda: 1 / 0)
+    assert readiness._thread is not None
+    readiness._thread.join(LIMIT_SECONDS)
+    assert readiness.ready is None
 
 
 def test_refused_inputs_and_plain_states_are_reasons() -> None:

@@ -80,7 +80,8 @@ def test_every_state_but_a_proved_one_is_a_reason_to_wait(
 
 
 def test_reason_has_a_code_and_a_next_step() -> None:
-    status = SupervisorStatus(SupervisorState.GAVE_UP, "", "", port=8188, supervisor_pid=1)
+    now = "2026-12-01T00:00:00Z"
+    status = SupervisorStatus(SupervisorState.GAVE_UP, now, now, port=8188, supervisor_pid=1)
     reason = find_wait_reason(status)
     assert reason is not None
     assert reason.code == "comfyui-gave-up"

@@ -64,7 +64,7 @@ def test_block_that_ends_leaves_signals_as_they_were() -> None:
 
 def test_interrupt_of_a_program_that_answers_is_raised() -> None:
     recorded: list[int] = []
-    with pytest.raises(KeyboardInterrupt), exit_when_hung(lambda: recorded.append(1)):
+    with pytest.raises(KeyboardInterrupt), exit_when_hung(lambda: recorded.append(1), grace_seconds=100):
         signal.raise_signal(signal.SIGINT)
     assert recorded == []
 

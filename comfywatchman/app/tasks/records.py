@@ -114,7 +114,7 @@ class TaskProgress(msgspec.Struct, frozen=True, omit_defaults=True):
         Raises:
             ValueError: One is out of range.
         """
-        check_times(self.updated_at, self.ended_at)
+        check_times(self.updated_at or None, self.ended_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ UtcTime = Annotated[datetime, Meta(tz=True)]
 
 
 def check_times(*texts: str | None) -> None:
-    """Check the times of a record; None and an empty text stand for a time that is not known.
+    """Check the times of a record; None stands for a time that is not known.
 
     Call it in `__post_init__` of the record: msgspec then reports a bad time as it does a value of another type.
 
@@ -36,5 +36,5 @@ def check_times(*texts: str | None) -> None:
         ValueError: A text is not a UTC time that can be compared and shown.
     """
     for text in texts:
-        if text and not _FIRST_TIME <= parse_utc(text) <= _LAST_TIME:
+        if text is not None and not _FIRST_TIME <= parse_utc(text) <= _LAST_TIME:
             raise ValueError(f"time out of range: {text!r}")

@@ -272,9 +272,9 @@ def _list_members(enumeration: ast.ClassDef) -> tuple[str, ...] | None:
 
 
 _COMPILER_ERRORS: Final = re.compile(
-    rb"^(?:return|yield|await|break|continue|nonlocal|from __future__)\b|^[ \t]+from .* import \*", re.MULTILINE
+    rb"^(?:return|yield|await|break|continue|nonlocal)\b|^[ \t]+from .* import \*", re.MULTILINE
 )
-"""Statements that are not valid everywhere: `return` outside a function, `from __future__` behind other statements."""
+"""Statements that are not valid everywhere, such as `return` outside a function."""
 
 
 def parse_source(content: bytes) -> ast.Module:
@@ -291,9 +291,21 @@ def parse_source(content: bytes) -> ast.Module:
         warnings.simplefilter("ignore")
         tree = ast.parse(content)
         # The parser lets pass what only the compiler refuses; compiling every file would take too long.
-        if _COMPILER_ERRORS.search(content):
+        if _COMPILER_ERRORS.search(content) or _has_late_future_import(tree):
             compile(tree, "<pack>", "exec", dont_inherit=True)
     return tree
+
+
+def _has_late_future_import(tree: ast.Module) -> bool:
+    """Return whether `from __future__` comes after a statement that may not be before it."""
+    is_late = False
+    for index, statement in enumerate(tree.body):
+        is_future = isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+        if is_future and is_late:
+            return True
+        is_docstring = index == 0 and isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        is_late = is_late or not (is_future or is_docstring)
+    return False
 
 
 def _clear_module(module: SourceModule) -> None:

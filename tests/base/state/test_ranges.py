@@ -35,14 +35,14 @@ def test_value_within_range_is_accepted(shape: Any, value: object) -> None:
     msgspec.convert(value, shape)
 
 
-@pytest.mark.parametrize("text", ["2026-11-20T14:00:00Z", "0001-01-02T00:00:00Z", "9999-12-30T23:59:59Z", "", None])
+@pytest.mark.parametrize("text", ["2026-11-20T14:00:00Z", "0001-01-02T00:00:00Z", "9999-12-30T23:59:59Z", None])
 def test_times_that_can_be_compared_and_shown_are_accepted(text: str | None) -> None:
     check_times(text)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["x", "2026-11-20", "2026-11-20T14:00:00", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "2026-02-30"],
+    ["", "x", "2026-11-20", "2026-11-20T14:00:00", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "2026-02-30"],
 )
 def test_other_times_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"time|isoformat|day"):
