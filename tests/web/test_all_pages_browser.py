@@ -75,7 +75,7 @@ def full(tmp_path: Path, store: JobStore, monkeypatch: pytest.MonkeyPatch) -> Si
     store.complete(lease(store, worker, lease_seconds=LONG_SECONDS), failed)
     files = {"folder": str(tmp_path), "files": [{"name": f"{LONG}.bin", "size_bytes": 7}]}
     store.complete(lease(store, worker, lease_seconds=LONG_SECONDS), AttemptOutcome(True, metadata=files))
-    running = lease(store, worker, lease_seconds=LONG_SECONDS)
+    running = lease(store, worker, lease_seconds=LONG_SECONDS, host=site.host.agent.host)
     store.beat(worker, progress={"running": True, "node": LONG, "value": 3, "maximum": 12})
     preview = Path(__file__).parents[2] / "docs" / "how-to" / "pictures" / "web-phone.png"
     write_atomic(host.home / "state" / "previews" / f"{running.job.id}.png", preview.read_bytes())

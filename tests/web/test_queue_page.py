@@ -208,9 +208,10 @@ def test_unknown_job_is_not_found(site: Site) -> None:
 
 
 def test_preview_is_shown_while_the_job_runs(site: Site) -> None:
-    worker = start_worker(site.store)
+    this_host = site.host.agent.host
+    worker = start_worker(site.store, this_host)
     (name,) = add_jobs(site.store, [1])
-    running = lease(site.store, worker)
+    running = lease(site.store, worker, host=this_host)
     assert site.guest.get(f"/previews/{name}").status_code == 404
     folder = site.host.agent.settings.previews
     assert folder is not None
@@ -224,6 +225,19 @@ def test_preview_is_shown_while_the_job_runs(site: Site) -> None:
     site.store.complete(running, AttemptOutcome(True))
     assert site.guest.get(address[0]).status_code == 404
     assert "/previews/" not in site.guest.get("/queue").text
+
+
+def test_preview_of_an_earlier_run_is_not_shown_while_another_host_runs_the_job(site: Site) -> None:
+    worker = start_worker(site.store, "another")
+    (name,) = add_jobs(site.store, [1])
+    running = lease(site.store, worker, host="another")
+    folder = site.host.agent.settings.previews
+    assert folder is not None
+    folder.mkdir(parents=True)
+    (folder / f"{running.job.id}.png").write_bytes(b"picture")
+    assert site.guest.get(f"/previews/{name}").status_code == 404
+    for page in ("/queue", f"/queue/{name}"):
+        assert "/previews/" not in site.guest.get(page).text
 
 
 def test_length_of_the_queue_is_drawn_once_there_were_jobs(site: Site) -> None:

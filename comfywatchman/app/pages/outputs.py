@@ -9,7 +9,7 @@ from typing import Final
 
 from comfywatchman.app.pages.page_host import PageHost
 from comfywatchman.base.errors import Failure
-from comfywatchman.jobs.execution.preview_file import find_preview
+from comfywatchman.jobs.execution.preview_file import PreviewFile, find_preview
 from comfywatchman.jobs.records import Job, JobStatus
 
 
@@ -100,7 +100,15 @@ def find_job_preview(host: PageHost, config_name: str) -> ServedFile:
         Failure: `jobs-job-unknown`, or `file-unreadable` when there is none.
     """
     job = host.store.get(config_name)
-    preview = find_preview(host.agent.settings.previews, job.id) if job.status is JobStatus.PROCESSING else None
+    preview = find_running_preview(host, job)
     if preview is None:
         raise Failure("file-unreadable", f"{config_name} has no preview on this host.")
     return ServedFile(preview.path, preview.media_type, is_shown=True)
+
+
+def find_running_preview(host: PageHost, job: Job) -> PreviewFile | None:
+    """Return the newest preview of a job that runs on this host; None for any other job."""
+    # While another host runs it, a file here is of an earlier run, whose worker was killed.
+    if job.status is not JobStatus.PROCESSING or job.host != host.agent.host:
+        return None
+    return find_preview(host.agent.settings.previews, job.id)

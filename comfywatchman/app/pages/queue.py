@@ -10,10 +10,9 @@ from typing import Any, Final
 
 from comfywatchman.app.job_facts import warn_long_queue
 from comfywatchman.app.pages.chart import ChartUnit, LineChart, build_chart
-from comfywatchman.app.pages.outputs import OutputView, list_outputs
+from comfywatchman.app.pages.outputs import OutputView, find_running_preview, list_outputs
 from comfywatchman.app.pages.page_request import PageRequest
 from comfywatchman.base.clock import format_utc
-from comfywatchman.jobs.execution.preview_file import find_preview
 from comfywatchman.jobs.records import AttemptRecord, AuditRecord, Job, JobStatus, WaitingJob, WaitReason, WorkerRecord
 from comfywatchman.jobs.store.bulk import FailureGroup, JobFilter
 from comfywatchman.jobs.store.changes import FAILED_STATUSES
@@ -236,7 +235,7 @@ def describe_running(job: Job, worker: WorkerRecord | None, now: datetime) -> Ru
 
 
 def _add_preview(request: PageRequest, run: RunningJob) -> RunningJob:
-    preview = find_preview(request.host.agent.settings.previews, run.job.id)
+    preview = find_running_preview(request.host, run.job)
     return run if preview is None else replace(run, preview=preview.version)
 
 

@@ -61,6 +61,15 @@ class PreviewWriter:
             with contextlib.suppress(OSError):
                 (self._folder / f"{job_id}{suffix}").unlink(missing_ok=True)
 
+    def delete_all(self) -> None:
+        """Delete every preview: those that a killed worker left belong to runs that are over."""
+        if self._folder is None:
+            return
+        for suffix in _SUFFIXES.values():
+            for path in self._folder.glob(f"*{suffix}"):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+
 
 def find_preview(folder: Path | None, job_id: int) -> PreviewFile | None:
     """Return the newest preview of a job; None when there is none on this host."""

@@ -138,9 +138,12 @@ class JobWorker:
     def settle(self) -> int:
         """Move the files of finished jobs that a killed worker left in the processing tree; return how many.
 
+        Its previews are deleted.
+
         Raises:
             Failure: The database cannot be used.
         """
+        self._previews.delete_all()
         return settle_finished(self._store, self._cfg)
 
     def run_once(self) -> bool:

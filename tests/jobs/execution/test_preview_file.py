@@ -8,6 +8,7 @@ import pytest
 from comfywatchman.comfyui.server.events import PreviewImage
 from comfywatchman.jobs.execution import preview_file
 from comfywatchman.jobs.execution.preview_file import PreviewWriter, find_preview
+from tests.jobs.execution.sites import open_site
 
 FIRST = PreviewImage("image/jpeg", b"first")
 
@@ -48,10 +49,19 @@ def test_only_pictures_are_written(tmp_path: Path, image: PreviewImage | None) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_all_previews_are_deleted_and_other_files_kept(tmp_path: Path) -> None:
+    for name in ("7.jpg", "8.png", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "9.jpg").mkdir()
+    PreviewWriter(tmp_path).delete_all()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["9.jpg", "notes.txt"]
+
+
 def test_without_folder_nothing_is_kept() -> None:
     writer = PreviewWriter(None)
     writer.write(7, FIRST)
     writer.delete(7)
+    writer.delete_all()
     assert find_preview(None, 7) is None
 
 
@@ -60,4 +70,15 @@ def test_preview_that_cannot_be_written_is_left_out(tmp_path: Path) -> None:
     writer = PreviewWriter(tmp_path / "file")
     writer.write(7, FIRST)
     writer.delete(7)
+    writer.delete_all()
     assert find_preview(tmp_path / "file", 7) is None
+
+
+@pytest.mark.slow
+def test_worker_deletes_the_previews_that_a_killed_one_left(tmp_path: Path) -> None:
+    folder = tmp_path / "previews"
+    folder.mkdir()
+    (folder / "7.jpg").write_bytes(b"picture")
+    with open_site(tmp_path / "site") as site, site.work(previews=folder) as worker:
+        worker.settle()
+    assert list(folder.iterdir()) == []
