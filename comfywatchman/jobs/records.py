@@ -71,6 +71,7 @@ class WaitCode(StrEnum):
     PAUSED = "paused"
     NO_WORKER = "no-worker"
     NO_HOST_READY = "no-host-ready"
+    NOT_JUDGED = "not-judged"
     AGENT_OLDER = "agent-older"
     QUEUED = "queued"
 

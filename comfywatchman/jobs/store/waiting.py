@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from comfywatchman.base.text import pluralize
+from comfywatchman.base.text import pluralize, shorten_list
 from comfywatchman.jobs.records import HostRecord, Job, WaitCode, WaitingJob, WaitReason
 
 _HOSTS_SHOWN: Final = 3
+_NODE_AND_INPUT: Final = re.compile(r"(^|, )[^\s,.=]+\.[^\s,=]+=")
+_HASH: Final = re.compile(r"(?<=…) [0-9a-f]{16}$")
 
 PAUSED: Final = WaitReason(
     WaitCode.PAUSED, "The queue is paused: no host takes another job.", "Resume it: comfywatchman jobs resume"
@@ -58,22 +61,34 @@ def _find_obstacle(job: Job, fleet: Fleet) -> WaitReason | None:
         return NO_WORKER
     key = job.spec.readiness_key or job.workflow_id
     reasons: dict[str, str] = {}
+    unjudged: list[str] = []
     for host in awake:
         # A host that has published nothing takes every job.
         if host.published_at is None or key in host.ready:
             return None
-        reasons[host.host] = host.reasons.get(key) or _describe_unjudged(job, host)
+        if key not in host.reasons and (job.workflow_id in host.ready or job.workflow_id in host.reasons):
+            unjudged.append(host.host)
+        reasons[host.host] = host.reasons.get(key) or "it does not know the workflow"
+    shown = _describe_key(job.workflow_id, key)
+    if unjudged:
+        return WaitReason(
+            WaitCode.NOT_JUDGED,
+            f"{shown} has not been judged yet on {shorten_list(unjudged)}.",
+            "It is judged shortly, without anything to do.",
+        )
     return WaitReason(
         WaitCode.NO_HOST_READY,
-        f"No host can run {key}: {_describe_hosts(reasons)}.",
+        f"No host can run {shown}: {_describe_hosts(reasons)}.",
         "Remove the reason on one of them, or cancel the job.",
     )
 
 
-def _describe_unjudged(job: Job, host: HostRecord) -> str:
-    if job.workflow_id in host.ready or job.workflow_id in host.reasons:
-        return "it has not judged these models yet"
-    return "it does not know the workflow"
+def _describe_key(workflow_id: str, key: str) -> str:
+    """Return the workflow and the models of a readiness key, without their nodes and inputs."""
+    start = f"{workflow_id} with "
+    if not key.startswith(start):
+        return key
+    return start + _HASH.sub("", _NODE_AND_INPUT.sub(r"\1", key.removeprefix(start)))
 
 
 def _describe_hosts(reasons: Mapping[str, str]) -> str:

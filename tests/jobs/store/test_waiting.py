@@ -108,9 +108,26 @@ def test_one_job_is_explained_by_its_obstacle_or_its_place() -> None:
 def test_job_that_names_models_waits_for_a_host_with_them() -> None:
     key = "sdxl with 4.ckpt_name=b.gguf"
     job = replace(build_job(1), spec=build_spec(1, workflow_id="sdxl", readiness_key=key))
-    unjudged = explain_job(job, 0, Fleet(is_paused=False, hosts=(HOST,)))
-    assert unjudged.sentence == f"No host can run {key}: one: it has not judged these models yet."
     lacking = replace(HOST, reasons={key: "b.gguf is missing"})
-    assert "b.gguf is missing" in explain_job(job, 0, Fleet(is_paused=False, hosts=(lacking,))).sentence
+    reason = explain_job(job, 0, Fleet(is_paused=False, hosts=(lacking,)))
+    assert reason.code is WaitCode.NO_HOST_READY
+    assert reason.sentence == "No host can run sdxl with b.gguf: one: b.gguf is missing."
     able = replace(HOST, ready=("sdxl", key))
     assert explain_job(job, 0, Fleet(is_paused=False, hosts=(able,))).code is WaitCode.QUEUED
+
+
+def test_job_that_names_new_models_waits_until_they_are_judged() -> None:
+    key = "sdxl with 4.ckpt_name=b.gguf, 57:9.lora_name=styles/c, d.safetensors"
+    job = replace(build_job(1), spec=build_spec(1, workflow_id="sdxl", readiness_key=key))
+    lacking = replace(HOST, host="two", reasons={key: "b.gguf is missing"})
+    reason = explain_job(job, 0, Fleet(is_paused=False, hosts=(lacking, HOST)))
+    assert reason.code is WaitCode.NOT_JUDGED
+    assert reason.sentence == "sdxl with b.gguf, styles/c, d.safetensors has not been judged yet on one."
+    assert reason.next_step == "It is judged shortly, without anything to do."
+
+
+def test_long_list_of_models_is_shown_without_its_hash() -> None:
+    key = f"sdxl with 4.ckpt_name={'b' * 380}… 0123456789abcdef"
+    job = replace(build_job(1), spec=build_spec(1, workflow_id="sdxl", readiness_key=key))
+    sentence = explain_job(job, 0, Fleet(is_paused=False, hosts=(HOST,))).sentence
+    assert sentence == f"sdxl with {'b' * 380}… has not been judged yet on one."
