@@ -84,24 +84,28 @@ def read_last_records(file: Path) -> list[dict[str, Any]]:
     """Return the records at the end of a structured log, the oldest first; lines that are no record are left out.
 
     Args:
-        file: The log. One that is absent has no records.
+        file: The log. One that is absent has no records. The file that was rotated last is read too, for the log is
+            almost empty right after that.
     """
-    try:
-        _refuse_pipe(file)
-        with file.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - _READ_BYTES))
-            lines = stream.read().splitlines()
-    except OSError:
-        return []
     records = []
     # The first line may begin in the middle, and the last one may be unfinished.
-    for line in lines:
+    for line in (*_read_last_lines(file.with_name(f"{file.name}.1")), *_read_last_lines(file)):
         with contextlib.suppress(orjson.JSONDecodeError):
             record = orjson.loads(line)
             if isinstance(record, dict):
                 records.append(record)
     return records
+
+
+def _read_last_lines(file: Path) -> list[bytes]:
+    try:
+        _refuse_pipe(file)
+        with file.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - _READ_BYTES))
+            return stream.read().splitlines()
+    except OSError:
+        return []
 
 
 def _refuse_pipe(file: Path) -> None:

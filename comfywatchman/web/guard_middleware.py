@@ -14,7 +14,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from comfywatchman.app.pages.recorded_changes import CHANGE_ANSWERED, REQUEST_REFUSED
+from comfywatchman.app.pages.recorded_changes import ChangeEvent
 from comfywatchman.base.errors import Failure
 from comfywatchman.web.security.request_guard import (
     CHANGING_METHODS,
@@ -102,7 +102,10 @@ class GuardMiddleware:
         facts, refusal = self._check(scope, headers)
         is_change = scope["method"] in CHANGING_METHODS
         if refusal is not None:
-            log.warning(REQUEST_REFUSED, extra=_describe(scope, facts, status=refusal.status.value, why=refusal.code))
+            described = _describe(
+                scope, facts, event=ChangeEvent.REFUSAL.value, status=refusal.status.value, why=refusal.code
+            )
+            log.warning("request refused", extra=described)
             response = self._build_refusal(scope, refusal, facts)
             await response(scope, receive, _add_headers(send))
             return
@@ -191,7 +194,8 @@ def _describe(scope: Scope, facts: RequestFacts, **more: Any) -> dict[str, Any]:
 def _record_status(send: Send, scope: Scope, facts: RequestFacts) -> Send:
     async def send_recorded(message: Message) -> None:
         if message["type"] == "http.response.start":
-            log.info(CHANGE_ANSWERED, extra=_describe(scope, facts, status=message["status"]))
+            described = _describe(scope, facts, event=ChangeEvent.CHANGE.value, status=message["status"])
+            log.info("change answered", extra=described)
         await send(message)
 
     return send_recorded

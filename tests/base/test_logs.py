@@ -158,6 +158,15 @@ def test_last_records_are_read_without_half_lines(tmp_path: Path) -> None:
     assert (record["message"], record["path"]) == ("once", "/check")
 
 
+def test_last_records_go_on_in_the_file_that_was_rotated_last(tmp_path: Path) -> None:
+    log = open_log(tmp_path, SMALL)
+    for number in range(100):
+        log.info("line", extra={"number": number, "fill": "x" * 100})
+    numbers = [record["number"] for record in read_last_records(tmp_path / "structured.log")]
+    assert numbers == list(range(100 - len(numbers), 100))
+    assert len(numbers) > len(lines(tmp_path))
+
+
 def test_pipe_in_place_of_the_log_has_no_records(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "structured.log")
     assert read_last_records(tmp_path / "structured.log") == []

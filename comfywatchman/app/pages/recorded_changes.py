@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -13,9 +14,15 @@ from comfywatchman.app.session import Session
 from comfywatchman.base.logs import FILE_NAME, read_last_records
 
 MAX_CHANGES: Final = 50
-CHANGE_ANSWERED: Final = "change answered"
-REQUEST_REFUSED: Final = "request refused"
-"""The fixed messages of the log lines that are read here; `web.guard_middleware` writes them."""
+_LOG_LEVELS: Final = ("debug", "info")
+"""The log levels at which changes are recorded."""
+
+
+class ChangeEvent(StrEnum):
+    """The field `event` of the log lines that are read here; `web.guard_middleware` writes them."""
+
+    CHANGE = "change"
+    REFUSAL = "refusal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +68,22 @@ def read_changes(session: Session, *, limit: int = MAX_CHANGES) -> tuple[Recorde
     return select_changes(read_last_records(session.home_layout.home.log / FILE_NAME), limit=limit)
 
 
+def describe_gaps(session: Session, changes: Sequence[RecordedChange]) -> str:
+    """Return what the list of changes may lack: that it is empty, and that the log level leaves changes out."""
+    sentences = []
+    if not changes:
+        sentences.append("The end of the log holds no changes.")
+    level = session.settings.log.level
+    if level not in _LOG_LEVELS:
+        sentences.append(f"Changes are recorded at log level info; the level is {level}.")
+    return " ".join(sentences)
+
+
 def select_changes(records: Iterable[dict[str, Any]], *, limit: int) -> tuple[RecordedChange, ...]:
     """Return the changes among log records, which come oldest first; malformed ones are left out. Pure."""
     changes = []
     for record in records:
-        if record.get("message") not in {CHANGE_ANSWERED, REQUEST_REFUSED}:
+        if record.get("event") not in tuple(ChangeEvent):
             continue
         facts = {
             "at": record.get("timestamp"),

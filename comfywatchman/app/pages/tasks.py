@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfywatchman.app.pages.page_request import ActionRequest, ActionResult, PageRequest
-from comfywatchman.app.pages.recorded_changes import RecordedChange, read_changes
+from comfywatchman.app.pages.recorded_changes import RecordedChange, describe_gaps, read_changes
 from comfywatchman.app.tasks.records import TaskKind
 from comfywatchman.app.tasks.start import list_tasks, read_task, read_task_log, start_task, stop_task
 from comfywatchman.base.errors import Failure
@@ -25,11 +25,20 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True)
 class TasksView:
-    """The background tasks and the changes over the page, the newest first, and the command that shows the changes."""
+    """The background tasks and the changes over the page.
+
+    Attributes:
+        tasks: The tasks, the newest first.
+        running: How many of them run.
+        changes: The last changes, the newest first.
+        gaps: What the list of changes may lack, for people; empty for nothing.
+        changes_command: The command that shows the changes.
+    """
 
     tasks: tuple[TaskSnapshot, ...]
     running: int
     changes: tuple[RecordedChange, ...] = ()
+    gaps: str = ""
     changes_command: str = ""
 
 
@@ -38,7 +47,9 @@ def view_tasks(request: PageRequest) -> TasksView:
     tasks = list_tasks(request.host.session)
     session = request.host.session
     command = session.format_command("web", "--changes")
-    return TasksView(tasks, sum(task.is_running for task in tasks), read_changes(session), command)
+    changes = read_changes(session)
+    running = sum(task.is_running for task in tasks)
+    return TasksView(tasks, running, changes, describe_gaps(session, changes), command)
 
 
 def stop_background_task(request: ActionRequest) -> ActionResult:

@@ -79,11 +79,12 @@ def web(
 
 def print_changes(session: Session) -> None:
     """Print the last changes over the page and its API, the newest first."""
-    from comfywatchman.app.pages.recorded_changes import read_changes
+    from comfywatchman.app.pages.recorded_changes import describe_gaps, read_changes
 
     changes = read_changes(session)
+    if gaps := describe_gaps(session, changes):
+        click.echo(gaps, err=bool(changes))
     if not changes:
-        click.echo("Nothing was changed over the page yet.")
         return
     rows = [(change.at, change.action, change.result, change.client, change.signed_in_by) for change in changes]
     print_table(("When", "What", "Result", "From", "Signed in by"), rows)

@@ -72,10 +72,10 @@ def test_page_is_served_until_the_signal(tmp_path: Path) -> None:
 def test_changes_over_the_page_are_listed(tmp_path: Path) -> None:
     options = ["--home", str(tmp_path), "web", "--changes"]
     shown = CliRunner().invoke(main, options, catch_exceptions=False).output
-    assert shown == "Nothing was changed over the page yet.\n"
+    assert shown == "The end of the log holds no changes.\n"
     (tmp_path / "log").mkdir(exist_ok=True)
     facts = {"path": "/check", "client": "::1", "signed_in_by": "token", "status": 303}
-    line = {"timestamp": "2026-12-01T12:00:00Z", "message": "change answered", **facts}
+    line = {"timestamp": "2026-12-01T12:00:00Z", "event": "change", **facts}
     (tmp_path / "log" / "structured.log").write_text(json.dumps(line) + "\n")
     shown = CliRunner().invoke(main, options, catch_exceptions=False).output
     assert shown.splitlines()[1] == "2026-12-01T12:00:00Z\t/check\tdone\t::1\ttoken"
