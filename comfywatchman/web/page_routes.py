@@ -109,7 +109,7 @@ class PageRoutes:
         query = {name: value.replace("\0", "") for name, value in request.query_params.items()}
         path = {name: value.replace("\0", "") for name, value in request.path_params.items()}
         fragment = query.pop("fragment", None)
-        asked = PageRequest(self._host.for_request(), self._identity.now(), path, query)
+        asked = PageRequest(self._host.for_request(), self._identity.now(), path, query, fragment)
         try:
             # The parts of every page need nothing of this page.
             view = None if fragment in COMMON_PARTS else page.view(asked)

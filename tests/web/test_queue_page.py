@@ -246,3 +246,13 @@ def test_length_of_the_queue_is_drawn_once_there_were_jobs(site: Site) -> None:
     page = site.guest.get("/queue").text
     assert "Jobs that waited or ran: between 0 and 3, 3 at the end." in page
     assert "Length of the queue" not in site.guest.get("/queue?status=done").text
+
+
+def test_chart_is_computed_for_the_whole_page_only(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[object] = []
+    monkeypatch.setattr("comfywatchman.app.pages.queue.build_length_chart", computed.append)
+    for fragment in ("running", "fresh"):
+        assert site.guest.get(f"/queue?fragment={fragment}").status_code == 200
+    assert computed == []
+    site.guest.get("/queue")
+    assert len(computed) == 1

@@ -19,12 +19,14 @@ class PageRequest:
         now: The present time.
         path: The values of `{name}` parts of the page's path.
         query: The query of the URL; of repeated names the last value.
+        fragment: The only part of the page that is asked for; None for the whole page.
     """
 
     host: PageHost
     now: datetime
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
+    fragment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,8 @@ class QueueView:
         newest: The id of the newest job that the page shows.
         newer: How many jobs came since.
         last_id: The last job of the page, for the next one; 0 without a next one.
-        lengths: How many jobs waited or ran over the last day; None when that is too short a time, or on other parts.
+        lengths: How many jobs waited or ran over the last day; None when that is too short a time, on other tabs, and
+            when only a part of the page is asked for.
     """
 
     tab: QueueTab
@@ -176,7 +177,7 @@ def view_queue(request: PageRequest) -> QueueView:
         newest=seen,
         newer=store.count_newer(seen) if newest > seen else 0,
         last_id=shown[-1].id if len(shown) == PAGE_LENGTH else 0,
-        lengths=build_length_chart(request) if is_now and not request.query.get("text") else None,
+        lengths=build_length_chart(request) if is_now and not text and request.fragment is None else None,
     )
 
 

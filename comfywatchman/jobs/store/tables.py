@@ -185,7 +185,8 @@ _add_partial_index("ix_jobs_processing", jobs.c.id, status=JobStatus.PROCESSING)
 # One index for each status. SQLite, which has no statistics, would take an index over the status of all jobs for the
 # pending ones too, and sort them.
 _add_partial_index("ix_jobs_done", jobs.c.id, status=JobStatus.DONE)
-_add_partial_index("ix_jobs_done_ended", jobs.c.end_time, status=JobStatus.DONE)
+for _ended in (JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.QUARANTINED):
+    _add_partial_index(f"ix_jobs_{_ended.value}_ended", jobs.c.end_time, status=_ended)
 _add_partial_index("ix_jobs_failed", jobs.c.id, status=JobStatus.FAILED)
 _add_partial_index("ix_jobs_cancelled", jobs.c.id, status=JobStatus.CANCELLED)
 _add_partial_index("ix_jobs_quarantined", jobs.c.id, status=JobStatus.QUARANTINED)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -90,6 +90,17 @@ def test_variants_are_found_through_their_index(store: JobStore) -> None:
     plan = _explain(store, text, values)
     assert "ix_jobs_pending_readiness" in plan
     assert not re.search(r"SCAN jobs\n|Seq Scan on jobs", plan)
+
+
+def test_times_of_the_chart_are_read_from_the_end_of_an_index(store: JobStore) -> None:
+    add_jobs(store, [1])
+    statements = _record_statements(store, lambda: store.read_queue_times(datetime.now(UTC) - timedelta(hours=1)))
+    plans = [_explain(store, text, values) for text, values in statements if "end_time" in text]
+    assert len(plans) == 4
+    for status, plan in zip(("done", "failed", "cancelled", "quarantined"), plans, strict=True):
+        assert f"ix_jobs_{status}_ended" in plan
+        assert "B-TREE" not in plan
+        assert "Sort" not in plan
 
 
 def test_statuses_are_part_of_the_statements(store: JobStore) -> None:
