@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +33,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(folder.cleanup)
     os.environ["XDG_CONFIG_HOME"] = f"{folder.name}/config"
     os.environ["XDG_DATA_HOME"] = f"{folder.name}/data"
+    _hide_systemd(Path(folder.name, "bin"))
+
+
+def _hide_systemd(folder: Path) -> None:
+    """Put a `systemd-run` that fails first on PATH: no test, and no child of one, creates scopes on this machine."""
+    folder.mkdir()
+    program = folder / "systemd-run"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
 def pytest_collection_finish() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,19 @@ def test_systemd_is_found_where_it_is_the_init_system(tmp_path: Path, monkeypatc
     assert found is not None
     assert found.is_root == (os.geteuid() == 0)
     assert find_systemd(programs) is None
+
+
+def test_tests_cannot_create_scopes_in_the_systemd_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    write_program(tmp_path / "systemctl", "#!/bin/sh\n")
+    # `systemctl` behind the other folders: a machine with systemd has its own.
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{tmp_path}")
+    systemd = find_systemd(tmp_path)
+    assert systemd is not None
+    assert subprocess.run([systemd.run, "--version"], check=False).returncode != 0
+    assert not can_create_scopes(systemd)
 
 
 def test_names_differ() -> None:
