@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from comfywatchman.base.files import read_regular, to_json, write_atomic
 from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.state.ranges import check_times
 from comfywatchman.supervisor.metadata import create_metadata_folder
+from comfywatchman.supervisor.process.guard import read_oom_events
 
 FOLDER_NAME: Final = "incidents"
 FACTS_NAME: Final = "incident.json"
@@ -200,33 +202,13 @@ def read_oom_counters(pid: int, *, root: Path = Path("/")) -> OomCounters | None
         pid: The process.
         root: The root of the file system; another one in tests.
     """
-    try:
-        lines = (root / f"proc/{pid}/cgroup").read_text("ascii", "replace").splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        # `number:controllers:path` (cgroups(7)); version 2 names no controllers.
-        _number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controllers == "":
-            file = root / "sys/fs/cgroup" / path.lstrip("/") / "memory.events"
-        elif "memory" in controllers.split(","):
-            file = root / "sys/fs/cgroup/memory" / path.lstrip("/") / "memory.oom_control"
-        else:
-            continue
-        counters = _read_counters(file)
-        if counters is not None:
-            return OomCounters(oom=counters.get("oom", 0), oom_kill=counters.get("oom_kill", 0))
-    return None
+    events = read_oom_events(pid, str(root))
+    return None if events is None else build_oom_counters(events)
 
 
-def _read_counters(file: Path) -> dict[str, int] | None:
-    try:
-        words = file.read_text("ascii", "replace").split()
-    except OSError:
-        return None
-    pairs = zip(words[::2], words[1::2], strict=False)
-    return {name: int(value) for name, value in pairs if value.isdecimal()}
+def build_oom_counters(events: Mapping[str, int]) -> OomCounters:
+    """Return the counters of kills among those that the kernel names. Pure."""
+    return OomCounters(oom=events.get("oom", 0), oom_kill=events.get("oom_kill", 0))
 
 
 def _list_folders(metadata: Path) -> list[Path]:

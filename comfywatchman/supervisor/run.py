@@ -10,7 +10,13 @@ from collections.abc import Callable, Sequence
 
 from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.supervisor.health_policy import HealthReason, HealthSignals, HealthVerdict, PortState, judge_health
-from comfywatchman.supervisor.incidents import MemoryCurve, MemorySample, OomCounters, read_oom_counters
+from comfywatchman.supervisor.incidents import (
+    MemoryCurve,
+    MemorySample,
+    OomCounters,
+    build_oom_counters,
+    read_oom_counters,
+)
 from comfywatchman.supervisor.monitor import HealthMonitor, ServerProbes
 from comfywatchman.supervisor.process.child import StopLimits
 from comfywatchman.supervisor.process.foreign import WatchedProcess
@@ -135,8 +141,14 @@ class ComfyRun:
 
     def read_oom(self) -> tuple[OomCounters, OomCounters] | None:
         """Return the kernel's counters at the start and now; None where there are none."""
-        # The guard shares ComfyUI's cgroup, and so does this process, unless it was put elsewhere.
-        counters = read_oom_counters(self.process.leader) or read_oom_counters(os.getpid())
+        # The guard shares ComfyUI's cgroup.
+        counters = read_oom_counters(self.process.leader)
+        at_end = self.process.oom_events_at_end
+        if counters is None and at_end is not None:
+            counters = build_oom_counters(at_end)
+        elif counters is None and not self.process.record.scope:
+            # Outside a scope, this process shares it too, unless it was put elsewhere.
+            counters = read_oom_counters(os.getpid())
         if self._oom_at_start is None or counters is None:
             return None
         return self._oom_at_start, counters

@@ -7,10 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from comfywatchman.base.clock import SystemClock
+from comfywatchman.supervisor import run as run_module
 from comfywatchman.supervisor.health_policy import HealthReason
+from comfywatchman.supervisor.incidents import OomCounters
 from comfywatchman.supervisor.process.child import StopLimits
+from comfywatchman.supervisor.process.foreign import ForeignProcess
 from comfywatchman.supervisor.run import count_resident_bytes
 from comfywatchman.supervisor.states import SupervisorState
 from tests.fakes import FakeClock
@@ -71,6 +75,35 @@ def test_memory_is_sampled(tmp_path: Path) -> None:
     assert sample.at == "2026-11-20T14:00:00Z"
     assert sample.resident_bytes > 1 << 20
     assert sample.gpu_used_bytes == 7 << 30
+
+
+@pytest.mark.parametrize(
+    ("scope", "events_at_end", "counters"),
+    [
+        ("comfyui.scope", {"low": 7, "oom": 2, "oom_kill": 1}, OomCounters(2, 1)),
+        ("", {"oom": 2, "oom_kill": 1}, OomCounters(2, 1)),
+        # The supervisor is in the same cgroup.
+        ("", None, OomCounters(9, 9)),
+        # The supervisor is in another one.
+        ("comfyui.scope", None, None),
+    ],
+)
+def test_memory_kills_are_counted_in_the_cgroup_of_comfyui(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scope: str,
+    events_at_end: dict[str, int] | None,
+    counters: OomCounters | None,
+) -> None:
+    known = {1: OomCounters(0, 0), os.getpid(): OomCounters(9, 9)}
+    monkeypatch.setattr(run_module, "read_oom_counters", known.get)
+    monkeypatch.setattr(ForeignProcess, "leader", 1)
+    monkeypatch.setattr(ForeignProcess, "oom_events_at_end", events_at_end)
+    with watch_this_process(tmp_path, FakeClock()) as run:
+        run.process.record = structs.replace(run.process.record, scope=scope)
+        assert run.read_oom() == (OomCounters(0, 0), OomCounters(0, 0))
+        del known[1]
+        assert run.read_oom() == (None if counters is None else (OomCounters(0, 0), counters))
 
 
 @pytest.mark.slow

@@ -61,6 +61,7 @@ class _GuardRecord(msgspec.Struct, frozen=True):
     pid: int
     started_ticks: int
     status: int | None
+    oom_events: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +219,12 @@ class SupervisedProcess:
         """The pid of ComfyUI itself; None before the guard has started it."""
         facts = _read_guard_record(self._folder)
         return facts.pid if facts is not None else None
+
+    @property
+    def oom_events_at_end(self) -> Mapping[str, int] | None:
+        """The kernel's counters of memory that the guard read when everything had ended; None when unknown."""
+        facts = _read_guard_record(self._folder)
+        return facts.oom_events if facts is not None else None
 
     def wait(self, timeout_seconds: float, *, also: Sequence[int] = ()) -> int | None:
         """Wait for the end of the whole tree, or until another descriptor is readable.

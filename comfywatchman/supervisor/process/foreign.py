@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -75,6 +75,11 @@ class ForeignProcess:
     def main_pid(self) -> int | None:
         """Its process id."""
         return self.record.guard.pid
+
+    @property
+    def oom_events_at_end(self) -> Mapping[str, int] | None:
+        """None: a foreign process has no guard that could read them."""
+        return None
 
     def wait(self, timeout_seconds: float, *, also: Sequence[int] = ()) -> int | None:
         """Wait for its end, or until another descriptor is readable; its real exit status stays unknown."""

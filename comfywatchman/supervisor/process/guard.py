@@ -46,7 +46,7 @@ class Guard:
     Args:
         argv: The program and its arguments.
         lifeline: The read end of the supervisor's pipe.
-        record: The file for the program's pid, start and exit status, as JSON; None to write none.
+        record: The file for the program's pid, start, exit status and memory counters, as JSON; None to write none.
         is_kept: Whether the program outlives the supervisor.
     """
 
@@ -58,6 +58,7 @@ class Guard:
         self._main_pid = 0
         self._started_ticks = 0
         self._status: int | None = None
+        self._oom_events: dict[str, int] | None = None
         self._has_ended = False
         self._kill_at: float | None = None
         self._wakeup_read, self._wakeup_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -79,6 +80,8 @@ class Guard:
         while kill_tree(os.getpid()):
             time.sleep(_KILL_PAUSE_SECONDS)
             self._reap()
+        # A scope of systemd is gone as soon as the guard has ended, and its counters with it.
+        self._oom_events = read_oom_events(os.getpid())
         self._write_record()
         return self._status
 
@@ -148,7 +151,12 @@ class Guard:
     def _write_record(self) -> None:
         if self._record is None:
             return
-        facts = {"pid": self._main_pid, "started_ticks": self._started_ticks, "status": self._status}
+        facts = {
+            "pid": self._main_pid,
+            "started_ticks": self._started_ticks,
+            "status": self._status,
+            "oom_events": self._oom_events,
+        }
         temporary = f"{self._record}.{os.getpid()}.tmp"
         try:
             with open(temporary, "w", encoding="ascii") as file:
@@ -218,6 +226,39 @@ def kill_process(pid: int, started_ticks: int) -> bool:
     finally:
         os.close(pidfd)
     return True
+
+
+def read_oom_events(pid: int, root: str = "/") -> dict[str, int] | None:
+    """Return the kernel's counters of memory in the cgroup of a process, by name; None where there are none.
+
+    Args:
+        pid: The process.
+        root: The root of the file system; another one in tests.
+    """
+    for line in _read_text(f"{root}/proc/{pid}/cgroup").splitlines():
+        # `number:controllers:path` (cgroups(7)); version 2 names no controllers.
+        _number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers == "":
+            file = f"{root}/sys/fs/cgroup/{path}/memory.events"
+        elif "memory" in controllers.split(","):
+            file = f"{root}/sys/fs/cgroup/memory/{path}/memory.oom_control"
+        else:
+            continue
+        words = _read_text(file).split()
+        if words:
+            pairs = zip(words[::2], words[1::2], strict=False)
+            return {name: int(value) for name, value in pairs if value.isdecimal()}
+    return None
+
+
+def _read_text(path: str) -> str:
+    """Return the text of a small file; empty when it cannot be read."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def send_to_group(pid: int, number: signal.Signals) -> None:

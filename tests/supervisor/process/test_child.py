@@ -11,6 +11,7 @@ import pytest
 
 from comfywatchman.base.clock import SystemClock
 from comfywatchman.base.process import ChildProcess
+from comfywatchman.supervisor.process import guard
 from comfywatchman.supervisor.process.child import (
     RECORD_NAME,
     StartCommand,
@@ -189,3 +190,11 @@ def test_logs_of_earlier_starts_are_kept_up_to_a_limit(tmp_path: Path) -> None:
         "comfyui.3.log": "4",
         "comfyui.4.log": "3",
     }
+
+
+def test_guard_records_the_memory_counters_of_its_cgroup_at_the_end(tmp_path: Path) -> None:
+    # Machines without cgroups have none.
+    expected = guard.read_oom_events(os.getpid()) or {}
+    with supervised(tmp_path, "raise SystemExit(0)") as process:
+        assert process.wait(60) == 0
+        assert (process.oom_events_at_end or {}).keys() == expected.keys()
