@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from typing import Final
 
 import click
@@ -15,7 +17,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
 from comfywatchman.base.state.state_file import CorruptFile
 from comfywatchman.base.text import shorten_list
-from comfywatchman.cli.hung_disk import call_within
+from comfywatchman.cli.hung_disk import call_within, exit_when_hung
 from comfywatchman.cli.options import json_option
 from comfywatchman.cli.other_comfyui import build_other_comfyui_failure
 from comfywatchman.cli.render import create_console, print_json, print_table, printable, result_code
@@ -98,7 +100,8 @@ def watch_status(session: Session) -> None:
     """Show the live view on the terminal until Ctrl-C; the terminal is left as it was.
 
     Raises:
-        Failure: A `config-…` code, or a `jobs-…` code when the queue cannot be opened.
+        Failure: A `config-…` code, a `jobs-…` code when the queue cannot be opened, or `file-unreadable` when a disk
+            does not answer.
     """
     # Loaded here: the report itself needs neither the database nor the tables of rich.
     from rich.live import Live
@@ -112,14 +115,19 @@ def watch_status(session: Session) -> None:
 
     console = create_console()
     agent = JobAgent(session)
-    with agent.open_store() as store, StopEvent() as stop_event:
+    # On the alternate screen, which goes away with the view.
+    live = Live(console=console, auto_refresh=False, screen=True)
+    with exit_when_hung(live.stop), ExitStack() as stack, StopEvent() as stop_event:
         stop_event.set_on_signals(signal.SIGINT, signal.SIGTERM)
+        store = call_within(READ_SECONDS, lambda: stack.enter_context(agent.open_store()), what="The queue")
         host = PageHost(session, agent, store)
-        # On the alternate screen, which goes away with the view.
-        with Live(console=console, auto_refresh=False, screen=True) as live:
+        with live:
             while True:
                 now = session.clock.now()
-                lines = format_live_status(read_live_status(host, now), now, width=console.width, height=console.height)
+                facts = call_within(
+                    READ_SECONDS, functools.partial(read_live_status, host, now), what="What the live view shows"
+                )
+                lines = format_live_status(facts, now, width=console.width, height=console.height)
                 live.update(Text.from_ansi("\n".join(lines), no_wrap=True, overflow="crop"), refresh=True)
                 if stop_event.wait(WATCH_SECONDS):
                     return

@@ -16,6 +16,7 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.cli.hung_disk import call_within, exit_when_hung
+from tests.cli.terminals import INTERRUPT, run_in_terminal
 from tests.hosts import CHECKOUT, Host
 
 HUNG = """
@@ -190,3 +191,36 @@ def test_status_ends_on_a_disk_that_hangs(tmp_path: Path, place: str) -> None:
         result = host.program("status")
     assert result.returncode != 0
     assert b"could not be read within" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("place", "keys", "status", "message"),
+    [
+        ("state", [], 1, "could not be read within"),
+        ("output", [], 1, "could not be read within"),
+        ("output", [("\x1b[?1049h", INTERRUPT)], 130, "A disk does not answer"),
+    ],
+    ids=["state", "output", "output-interrupt"],
+)
+def test_live_view_ends_on_a_disk_that_hangs(
+    tmp_path: Path, place: str, keys: list[tuple[str, str]], status: int, message: str
+) -> None:
+    host = Host(tmp_path)
+    host.cycle()
+    folder = host.layout.home.state if place == "state" else host.layout.home.output
+    with hung_mount(folder):
+        session = run_in_terminal(
+            ["--home", str(host.home), "status", "--watch"],
+            keys,
+            folder=host.folder,
+            variables=host.environment(),
+            columns=200,
+            repeats_interrupt=False,
+        )
+    assert session.status == status, session.text
+    assert message in session.text
+    # The terminal is as it was before the message.
+    end = session.received.rfind("\x1b[?1049h")
+    assert end == -1 or end < session.received.rfind("\x1b[?1049l") < session.received.rfind(message)
+    assert session.received.rfind("\x1b[?25h") >= session.received.rfind("\x1b[?25l")
