@@ -19,6 +19,7 @@ from comfywatchman.base.settings import Settings
 from comfywatchman.comfyui.install.install import Installation, find_installation
 from comfywatchman.comfyui.install.reachability import describe_obstacle, explain_unreachable
 from comfywatchman.readiness.layout import ReadinessLayout
+from comfywatchman.readiness.report.printed_commands import complete_commands
 from comfywatchman.readiness.workflows.discovery import WatchedRoot, find_default_roots
 
 if TYPE_CHECKING:
@@ -240,8 +241,36 @@ class Session:
 
     def format_gov_command(self, *arguments: str) -> str:
         """Return a call of `gov`, with the options of this call, as the user would type it."""
+        return shlex.join([*self._gov_program(), *arguments])
+
+    def complete_commands(self, text: str) -> str:
+        """Return a text of an area whose commands carry the options of this call."""
+        return complete_commands(text, {"comfywatchman": self.program(), "gov": self._gov_program()})
+
+    def complete_report_commands(self, text: str) -> str:
+        """Return a text whose commands carry the options that they need in any folder, for files that are kept.
+
+        Services name home and ComfyUI always; options that name what is used without them are left out.
+
+        Raises:
+            Failure: A `config-…` code.
+        """
+        options: list[str] = []
+        home = self.home_layout.home.folder
+        if home != config.find_home(None, folder=Path("/")).folder:
+            options += ["--home", str(home)]
+        if self.config_option is not None:
+            options += ["--config", str(self.config_option.absolute())]
+        comfyui = self.find_comfyui_folder()
+        if self.comfyui_option is not None and comfyui != replace(self, comfyui_option=None).find_comfyui_folder():
+            options += ["--comfyui", str(self.comfyui_option.expanduser().absolute())]
+        elif comfyui is None and self.is_sample:
+            options += ["--comfyui", str(self.home_layout.sample / "ComfyUI")]
+        return complete_commands(text, {name: (name, *options) for name in ("comfywatchman", "gov")})
+
+    def _gov_program(self) -> tuple[str, ...]:
         root = () if self.governed_option is None else ("--root", str(self.governed_option))
-        return shlex.join(["gov", *root, *self.program()[1:], *arguments])
+        return ("gov", *root, *self.program()[1:])
 
     def program(self) -> tuple[str, ...]:
         """Return the name of this program with the options of this call."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 CODES: Final[dict[str, str]] = {
@@ -210,6 +210,13 @@ class Failure(Exception):
         self.message = message
         self.hint = hint
         self.facts = dict(facts or {})
+
+    def change_texts(self, change: Callable[[str], str]) -> None:
+        """Change message and hint, such as to complete the commands in them."""
+        # The command in its message is that of the process that holds the lock.
+        if self.code != "lock-held":
+            self.message = change(self.message)
+        self.hint = change(self.hint) if self.hint is not None else None
 
     def __str__(self) -> str:
         if self.hint:

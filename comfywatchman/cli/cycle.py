@@ -117,6 +117,7 @@ def _run_cycle(session: Session, options: CycleOptions, started: datetime) -> Cy
                 observed_loaders=NOTHING_OBSERVED if is_sample else observed_loaders(session),
                 production=None if is_sample else production_folder(session),
                 read_supervisor=lambda: None if is_sample else read_supervisor(session),
+                complete_commands=session.complete_report_commands,
             )
         )
 
@@ -149,7 +150,7 @@ def _find_or_build_installation(session: Session, *, quiet: bool) -> tuple[Insta
         raise Failure("comfyui-not-found", f"The sample host in {folder} is incomplete.", hint=f"Delete {folder}.")
     if not quiet:
         root = shlex.quote(str(sample_installation.root))
-        click.echo(f"To try other commands on it: comfywatchman --comfyui {root} scan …")
+        click.echo(f"To try other commands on it: {shlex.join(session.program())} --comfyui {root} scan …")
     return sample_installation, True
 
 

@@ -8,7 +8,7 @@ import msgspec
 from comfywatchman.app.session import Session
 from comfywatchman.cli.options import json_option
 from comfywatchman.cli.other_comfyui import build_other_comfyui_failure
-from comfywatchman.cli.render import DONE, print_json, print_table, printable
+from comfywatchman.cli.render import DONE, print_json, print_step, print_table, printable
 from comfywatchman.readiness.history import CycleRecord, read_records
 from comfywatchman.readiness.workflows.intake_log import Acknowledgement, read_last_entries
 
@@ -43,7 +43,7 @@ def history(session: Session, limit: int, as_json: bool) -> None:
         print_json(cycles=[msgspec.to_builtins(record) for record in records])
         return
     if not records:
-        click.echo("No cycle has run yet. Start one: comfywatchman --run-cycle")
+        print_step("No cycle has run yet. Start one: comfywatchman --run-cycle")
         return
     columns = ("Started", "Trigger", "Outcome", "Seconds", "Read", "Ready", "Missing", "Uncertain", "Invalid", "Unread")
     print_table(
@@ -75,7 +75,7 @@ def list_intake_command(session: Session, *, limit: int, as_json: bool) -> int:
     elif entries:
         print_table(("At", "Kind", "Source", "Workflow"), [_intake_row(entry) for entry in entries], whole="At")
     else:
-        click.echo("No workflow has been acknowledged yet. Run: comfywatchman --run-cycle")
+        print_step("No workflow has been acknowledged yet. Run: comfywatchman --run-cycle")
     return DONE
 
 

@@ -11,7 +11,7 @@ import click
 from comfywatchman.app.session import Session
 from comfywatchman.base.files import printable_path, write_atomic
 from comfywatchman.cli.options import json_option
-from comfywatchman.cli.render import print_json, print_table, printable, result_code
+from comfywatchman.cli.render import print_json, print_step, print_table, printable, result_code
 
 if TYPE_CHECKING:
     from comfywatchman.readiness.search.image import CivitaiPicture, ImageLookup
@@ -128,7 +128,7 @@ def _print_picture(lookup: ImageLookup, not_hashed: int | None) -> None:
 def _print_workflow_hint(lookup: ImageLookup, target: Path | None, written: Path | None) -> None:
     if written is not None:
         click.echo(f"Workflow written: {printable_path(written)}")
-        click.echo(f"To check it on this host: comfywatchman scan {shlex.quote(printable_path(written))}")
+        print_step(f"To check it on this host: comfywatchman scan {shlex.quote(printable_path(written))}")
     elif lookup.workflow is not None:
         click.echo("Its metadata contains the workflow: add --workflow FILE to write it.")
     elif lookup.picture is not None and target is not None:

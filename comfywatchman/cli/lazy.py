@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from comfywatchman.base.errors import Failure
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -31,6 +33,15 @@ class LazyGroup(click.Group):
     def __init__(self, *, locations: Mapping[str, str], **attributes: Any) -> None:
         super().__init__(**attributes)
         self.locations = locations
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; the commands in the text of an error get the options of this call."""
+        try:
+            return super().invoke(ctx)
+        except Failure as failure:
+            # The innermost group knows all options; those around it find complete commands.
+            complete_failure(failure, ctx)
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names of the commands, in the order of the help."""
@@ -73,6 +84,13 @@ class LazyGroup(click.Group):
         """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, read_summary(self.locations[name])) for name in self.list_commands(ctx)])
+
+
+def complete_failure(failure: Failure, context: click.Context) -> None:
+    """Add the options of a call to the commands in the text of its error."""
+    complete = getattr(context.obj, "complete_commands", None)
+    if complete is not None:
+        failure.change_texts(complete)
 
 
 def read_summary(location: str) -> str:

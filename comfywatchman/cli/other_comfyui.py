@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.install.identity import ComfyUIIdentity
@@ -32,7 +30,7 @@ def build_other_comfyui_failure(
     facts = {"recorded_comfyui": root, "recorded_at": at, "watched_comfyui": watched.root if watched else None}
     hint = f"Run: {session.format_command('--run-cycle')}"
     if watched is None and root is not None:
-        hint = f"To see it: comfywatchman --comfyui {shlex.quote(root)} {command}"
+        hint = f"To see it: {session.format_command('--comfyui', root)} {command}"
     return Failure("other-comfyui", f"{subject} {about}.", hint=hint, facts=facts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -37,6 +37,16 @@ def print_json(**facts: Any) -> None:
     """Print facts as one JSON object with a schema version, keys sorted."""
     content = to_json({"schema_version": JSON_SCHEMA_VERSION, **msgspec.to_builtins(facts)})
     click.echo(content.decode("utf-8", "backslashreplace"), nl=False)
+
+
+def print_step(text: str, *, err: bool = False) -> None:
+    """Print a line; the commands in it get the options of this call."""
+    click.echo(_find_completion()(text), err=err)
+
+
+def _find_completion() -> Callable[[str], str]:
+    context = click.get_current_context(silent=True)
+    return getattr(context.obj, "complete_commands", str) if context is not None else str
 
 
 def print_table(
@@ -124,6 +134,7 @@ def printable(text: str) -> str:
 
 def print_failure(failure: Failure) -> None:
     """Print on standard error what happened and the next step."""
+    failure.change_texts(_find_completion())
     click.echo(f"Error ({failure.code}): {printable(failure.message)}", err=True)
     if failure.hint:
         click.echo(printable(failure.hint), err=True)

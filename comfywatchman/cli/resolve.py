@@ -16,7 +16,7 @@ from comfywatchman.app.session import Session
 from comfywatchman.base.state.state_file import CorruptFile, describe_corrupt_file
 from comfywatchman.base.text import pluralize
 from comfywatchman.cli.options import complete_names, json_option
-from comfywatchman.cli.render import print_json, print_table, printable, result_code
+from comfywatchman.cli.render import print_json, print_step, print_table, printable, result_code
 from comfywatchman.cli.resolve_choice import choose_candidates, describe_candidate, format_optional_size
 from comfywatchman.readiness.search.context import BACKENDS
 from comfywatchman.readiness.search.results import (
@@ -264,7 +264,7 @@ def _print_uncertain(result: SearchResult) -> None:
         if candidate.details.page:
             click.echo(f"     {printable(candidate.details.page)}")
     if result.has_choice:
-        click.echo(f"  To choose one: comfywatchman resolve --choose {_quote(result.filename)} NUMBER")
+        print_step(f"  To choose one: comfywatchman resolve --choose {_quote(result.filename)} NUMBER")
 
 
 def _quote(name: str) -> str:

@@ -53,6 +53,7 @@ class CycleRequest:
         observed_loaders: Loader inputs observed by trials in the governed environment.
         production: Folder of the Python environment in production; None when no environment is governed.
         read_supervisor: Asks the supervisor for the state of ComfyUI.
+        complete_commands: Adds to the commands in the written report the options that they need.
     """
 
     trigger: str
@@ -70,6 +71,7 @@ class CycleRequest:
     observed_loaders: ObservedLoaders = NOTHING_OBSERVED
     production: Path | None = None
     read_supervisor: SupervisorReader = lambda: None
+    complete_commands: Callable[[str], str] = str
 
 
 @dataclass(slots=True)

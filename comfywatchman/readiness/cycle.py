@@ -113,7 +113,7 @@ def _run_with_lock(cycle: CycleContext) -> CycleResult:
     gpus, skip_reason = _check_gates(cycle)
     if skip_reason is not None:
         status = build_skipped_report(cycle, gpus, skip_reason)
-        write_report(layout, status)
+        write_report(layout, status, complete_commands=cycle.request.complete_commands)
         record = _build_skip_record(cycle, skip_reason)
         _save_record(cycle, record)
         return CycleResult(record, status)
@@ -210,7 +210,7 @@ def _write_report(
             for entry in searched
         )
         status = build_report(cycle, conditions, host, entries, answers.plan, unread_folders=assessment.unread_folders)
-        write_report(cycle.request.layout, status, host.models)
+        write_report(cycle.request.layout, status, host.models, complete_commands=cycle.request.complete_commands)
     return status
 
 

@@ -163,6 +163,7 @@ class PageRoutes:
             "fragment_url": build_fragment_url,
             "has_page": _PATHS.__contains__,
             "command": asked.host.session.format_command,
+            "complete": asked.host.session.complete_commands,
         }
 
     def _show_failure(

@@ -3,6 +3,7 @@
 Templates get: `page` (its row in the registry), `pages` (those of the navigation), `head` (the status sentence), `view`
 (what the page's view returned), `query`, `now`, `is_signed_in`, `theme`, `notice` (the result of the last button),
 `url(path, name=value)`, `link(reference)`, `has_page(path)`, `command(argument, …)` for a call of this program,
+`complete(text)` for a sentence that names commands,
 `moment(time)` and `clock(time)` for times (`parse_time(text)` reads those of state files), `live(block, seconds=…)`,
 the filters `size`, `duration`, `plural`, `job_name` and `outputs`, and the macros of `macros.html`. Everything is
 escaped.

@@ -48,7 +48,7 @@ def test_report_shows_how_to_create_a_governed_root(host: Host) -> None:
     host.write("a.json")
     cycle(host)
     assert host.report()["environment"]["state"] == "not governed"
-    assert "no governed environment (run gov init --adopt)" in host.layout.status_markdown.read_text("utf-8").replace(
+    assert "no governed environment (run gov --home " in host.layout.status_markdown.read_text("utf-8").replace(
         "\\", ""
     )
 

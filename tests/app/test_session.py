@@ -107,3 +107,21 @@ def test_gov_command_has_the_options_of_the_call() -> None:
     here = Session(None, None, Path("/a b"), Path("/root"))
     assert here.format_gov_command("init", "--adopt") == "gov --root /root --comfyui '/a b' init --adopt"
     assert Session(None, None).format_gov_command("init") == "gov init"
+
+
+def test_kept_texts_name_only_the_options_that_are_needed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMFYUI_ROOT", str(host.comfyui))
+    monkeypatch.setenv("COMFYWATCHMAN_HOME", str(host.home))
+    default = Session(host.home, None, comfyui_option=host.comfyui)
+    assert default.complete_report_commands("gov init") == "gov init"
+    monkeypatch.delenv("COMFYWATCHMAN_HOME")
+    monkeypatch.setenv("COMFYUI_ROOT", str(host.folder))
+    other = Host(host.folder / "other")
+    kept = Session(host.home, None, comfyui_option=other.comfyui).complete_report_commands("Run: gov init")
+    assert kept == f"Run: gov --home {host.home} --comfyui {other.comfyui} init"
+
+
+def test_failures_of_a_call_name_its_options(host: Host) -> None:
+    ended = host.invoke("env", "--root", str(host.folder / "root"), "tx", "inspect", "x")
+    assert ended.exit_code != 0
+    assert f"gov --root {host.folder / 'root'} --home {host.home} init" in ended.stderr

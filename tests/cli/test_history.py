@@ -77,7 +77,8 @@ def test_limit_is_the_number_of_cycles(layout: ReadinessLayout) -> None:
 
 
 def test_empty_history_shows_the_next_step(layout: ReadinessLayout) -> None:
-    assert run(layout, "history").output == "No cycle has run yet. Start one: comfywatchman --run-cycle\n"
+    command = f"comfywatchman --home {layout.home.folder} --run-cycle"
+    assert run(layout, "history").output == f"No cycle has run yet. Start one: {command}\n"
     assert json.loads(run(layout, "history", "--json").output) == {"schema_version": 1, "cycles": []}
 
 

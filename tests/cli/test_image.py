@@ -221,7 +221,8 @@ def test_workflow_is_written_and_can_be_scanned(host: Host, civitai: CivitaiServ
     ended = host.invoke("image", str(WANTED), "--workflow", target)
     assert ended.exit_code == 0, ended.output
     assert json.loads(target.read_bytes()) == GRAPH
-    assert ended.stdout.splitlines()[-1] == f"To check it on this host: comfywatchman scan '{target}'"
+    command = f"comfywatchman --home {host.home} scan '{target}'"
+    assert ended.stdout.splitlines()[-1] == f"To check it on this host: {command}"
     assert LORA in host.invoke("scan", target).stdout
 
 

@@ -232,7 +232,7 @@ def test_choice_without_search_shows_the_next_step(host: Host) -> None:
     ended = host.program("resolve", "--choose", LORA, "1")
     assert ended.returncode == 1
     assert b"choice-impossible" in ended.stderr
-    assert b"comfywatchman resolve --all" in ended.stderr
+    assert f"comfywatchman --home {host.home} resolve --all" in ended.stderr.decode()
 
 
 @pytest.mark.slow

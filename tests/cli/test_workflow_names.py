@@ -45,7 +45,10 @@ def test_unknown_name_is_answered_with_a_similar_one(host: Host) -> None:
     assert json.loads(result.stdout)["error"]["hint"] == "Did you mean official/ready.json?"
     result = host.program("resolve", "ink.safetensor")
     assert "Did you mean styles/ink.safetensors?" in result.stderr.decode()
-    assert "comfywatchman status --all lists the workflows." in host.program("scan", "zzzzzz").stderr.decode()
+    assert (
+        f"comfywatchman --home {host.home} status --all lists the workflows."
+        in host.program("scan", "zzzzzz").stderr.decode()
+    )
 
 
 def test_unknown_name_without_a_report_asks_for_a_check(tmp_path: Path) -> None:
@@ -55,7 +58,8 @@ def test_unknown_name_without_a_report_asks_for_a_check(tmp_path: Path) -> None:
 
 
 def test_folder_is_not_explained(host: Host) -> None:
-    assert "comfywatchman scan checks folders." in host.program("explain", str(host.workflows)).stderr.decode()
+    hint = host.program("explain", str(host.workflows)).stderr.decode()
+    assert f"comfywatchman --home {host.home} scan checks folders." in hint
 
 
 @pytest.mark.parametrize("name", ["styles/ink.safetensors", "ink.safetensors", "models/loras/styles/ink.safetensors"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib import import_module
 from typing import Final
 
@@ -46,4 +47,4 @@ def run_checks(session: Session) -> tuple[DoctorCheck, ...]:
             checks.append(DoctorCheck(name, CheckState.FAIL, failure.message.rstrip("."), failure.hint or ""))
         except OSError as error:
             checks.append(DoctorCheck(name, CheckState.FAIL, error.strerror or type(error).__name__))
-    return tuple(checks)
+    return tuple(replace(check, next_step=session.complete_commands(check.next_step)) for check in checks)

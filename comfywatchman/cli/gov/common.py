@@ -14,6 +14,7 @@ from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
 from comfywatchman.base.text import os_error_text
+from comfywatchman.cli.lazy import complete_failure
 from comfywatchman.cli.render import exit_code, print_failure, print_json, printable
 from comfywatchman.cli.task_option import find_reporter
 
@@ -31,6 +32,7 @@ class GovCommand(click.Command):
         try:
             return self._invoke_command(ctx)
         except Failure as failure:
+            complete_failure(failure, ctx)
             if reporter := find_reporter(ctx):
                 reporter.fail(failure.code, failure.message, failure.hint)
             print_failure(failure)

@@ -8,7 +8,7 @@ import click
 
 from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
 from comfywatchman.cli.options import complete_names, json_option
-from comfywatchman.cli.render import DONE, FAILED, print_table, printable
+from comfywatchman.cli.render import DONE, FAILED, print_step, print_table, printable
 
 if TYPE_CHECKING:
     from comfywatchman.governance.store.records import Operation
@@ -60,7 +60,7 @@ def _print_operation(context: click.Context, operation: Operation, message: str,
         print_result(context, operation)
         return
     click.echo(printable(message))
-    click.echo(f"To undo this: gov undo {operation.op_id}")
+    print_step(f"To undo this: gov undo {operation.op_id}")
     click.echo("A running ComfyUI keeps its old environment until it is restarted.")
 
 
@@ -88,7 +88,7 @@ def list_snapshots(context: click.Context, as_json: bool) -> None:
         environment = "kept" if has_environment else "to be rebuilt"
         rows.append((meta.id, meta.created_at, meta.reason, meta.ref, environment))
     print_table(("Snapshot", "Taken", "Reason", "For", "Environment"), rows, whole="Snapshot", spare=("Taken",))
-    click.echo("To restore one: gov rollback SNAPSHOT")
+    print_step("To restore one: gov rollback SNAPSHOT")
 
 
 @click.command("inspect", cls=GovCommand)

@@ -10,7 +10,7 @@ from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
 from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
 from comfywatchman.cli.options import complete_names, json_option
-from comfywatchman.cli.render import print_table, printable
+from comfywatchman.cli.render import print_step, print_table, printable
 
 if TYPE_CHECKING:
     from comfywatchman.governance.nodes.add import FindPack
@@ -74,7 +74,7 @@ def add(
     for node in nodes:
         click.echo(f"Registered: {printable(node.id)} at {(node.commit or 'no commit')[:12]}")
     if nodes:
-        click.echo(f"Next, try it: gov tx run {nodes[0].id}")
+        print_step(f"Next, try it: gov tx run {nodes[0].id}")
     else:
         click.echo("Every custom node that is installed is registered.")
 
@@ -151,9 +151,9 @@ def list_nodes(context: click.Context, as_json: bool) -> None:
     if listings:
         print_table(("Node", "Code", "Commit", "Requirements", "From"), [_build_row(listing) for listing in listings])
     else:
-        click.echo("No node is registered. Register one: gov node add URL")
+        print_step("No node is registered. Register one: gov node add URL")
     for name in unregistered:
-        click.echo(f"Not registered: {printable(name)}. Register it: gov node add --adopt {printable(name)}")
+        print_step(f"Not registered: {printable(name)}. Register it: gov node add --adopt {printable(name)}")
 
 
 def _build_row(listing: NodeListing) -> tuple[str, ...]:
@@ -188,6 +188,6 @@ def remove(context: click.Context, node_id: str, purge_code: bool, as_json: bool
         print_result(context, operation)
         return
     click.echo(f"Removed: {printable(node_id)}{' with its code' if purge_code else ''}")
-    click.echo(f"To undo this: gov undo {operation.op_id}")
+    print_step(f"To undo this: gov undo {operation.op_id}")
     if not purge_code:
         click.echo("Its code is still in custom_nodes, and ComfyUI loads it. To prevent that, move the folder away.")

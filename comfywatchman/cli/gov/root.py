@@ -9,10 +9,9 @@ import click
 from comfywatchman.base.text import pluralize
 from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
 from comfywatchman.cli.options import json_option
-from comfywatchman.cli.render import DONE, FAILED, print_table, printable
+from comfywatchman.cli.render import DONE, FAILED, print_step, print_table, printable
 
 if TYPE_CHECKING:
-    from comfywatchman.app.session import Session
     from comfywatchman.governance.status import GovStatus
 
 
@@ -56,7 +55,7 @@ def _print_status(gov_status: GovStatus, init_command: str) -> None:
             rows.append((node.id, enabled, str(node.requirements), (node.commit or "")[:10]))
         print_table(("Node", "Enabled", "Requirements", "Commit"), rows)
     else:
-        click.echo("Nodes:      none registered. Register one: gov node add URL")
+        print_step("Nodes:      none registered. Register one: gov node add URL")
     transactions = pluralize(gov_status.transactions_total, "transaction")
     click.echo(f"{transactions}, {gov_status.pending} of them open.")
     if gov_status.recent:
@@ -92,13 +91,8 @@ def check(context: click.Context, as_json: bool) -> None:
         if actions:
             click.echo("Next steps:")
         for name, action in actions:
-            click.echo(f"  {name}: {printable(add_options(action, context.obj))}")
+            click.echo(f"  {name}: {printable(context.obj.complete_commands(action))}")
     context.exit(FAILED if worst == "fail" else DONE)
-
-
-def add_options(action: str, session: Session) -> str:
-    """Return the next step of a check with the options of this call, when it is a gov command."""
-    return session.format_gov_command() + action.removeprefix("gov") if action.startswith("gov ") else action
 
 
 @click.command(cls=GovCommand)

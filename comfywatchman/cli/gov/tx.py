@@ -9,7 +9,7 @@ import click
 from comfywatchman.base.text import shorten_list
 from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
 from comfywatchman.cli.options import complete_names, json_option
-from comfywatchman.cli.render import DONE, FAILED, USAGE, print_table, printable
+from comfywatchman.cli.render import DONE, FAILED, USAGE, print_step, print_table, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ def list_transactions(context: click.Context, as_json: bool) -> None:
         print_result(context, {"transactions": [_summarize(record) for record in newest_first]})
         return
     if not newest_first:
-        click.echo("No node has been tried yet. Try one: gov tx run NODE")
+        print_step("No node has been tried yet. Try one: gov tx run NODE")
         return
     rows = [
         (record.txid, record.node_id, record.status, record.started_at, shorten_list(record.diff.added))
@@ -179,7 +179,7 @@ def show_conflict(report: ConflictReport, *, with_suggestions: bool = True) -> N
         click.echo(f"  {printable(edge.source)} requires {printable(edge.requirement)}")
     if with_suggestions:
         for pin in report.suggestions:
-            click.echo(f"  Try: gov resolve {report.txid} --pin {printable(pin)}")
+            print_step(f"  Try: gov resolve {report.txid} --pin {printable(pin)}")
     click.echo(f"  Output of uv: {printable(report.raw_log)}")
 
 
@@ -202,8 +202,8 @@ def _print_promoted(record: Transaction) -> None:
         for line in promotion.differences:
             click.echo(f"Locked in another version than the tried one: {printable(line)}")
         if promotion.pre_snapshot:
-            click.echo(f"To undo this: gov rollback {promotion.pre_snapshot}")
-    click.echo("Restart a running ComfyUI to use it (comfywatchman supervise restart), or start it: gov run")
+            print_step(f"To undo this: gov rollback {promotion.pre_snapshot}")
+    print_step("Restart a running ComfyUI to use it (comfywatchman supervise restart), or start it: gov run")
 
 
 def _print_transaction(record: Transaction) -> None:

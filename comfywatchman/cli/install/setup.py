@@ -75,7 +75,7 @@ def setup(
         click.echo(f"Saved {printable_path(path)}.")
     if units:
         _print_service(unit_paths, units)
-    _print_next_steps()
+    _print_next_steps(session)
 
 
 def _may_write(*, is_asking: bool) -> bool:
@@ -189,7 +189,12 @@ def _print_service(paths: Sequence[Path], units: Sequence[UnitFile]) -> None:
         click.echo(f"  {purpose}: {command}")
 
 
-def _print_next_steps() -> None:
+def _print_next_steps(session: Session) -> None:
+    # The configuration that was written names ComfyUI.
+    written = Session(session.home_option, session.config_option)
     click.echo("Next:")
-    click.echo("  comfywatchman --run-cycle   check all workflows now")
-    click.echo("  comfywatchman doctor        check this set-up")
+    for line in (
+        "  comfywatchman --run-cycle   check all workflows now",
+        "  comfywatchman doctor        check this set-up",
+    ):
+        click.echo(written.complete_commands(line))

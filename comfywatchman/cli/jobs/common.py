@@ -33,7 +33,7 @@ def describe_step(session: Session, reason: WaitReason) -> str:
         case WaitCode.NO_WORKER:
             return f"Start one: {session.format_command('jobs', 'start')}"
         case _:
-            return reason.next_step
+            return session.complete_commands(reason.next_step)
 
 
 def format_result(job: Job) -> str:

@@ -17,7 +17,7 @@ from comfywatchman.cli.jobs.common import describe_step, format_duration, open_a
 from comfywatchman.cli.jobs.live import format_worker_line
 from comfywatchman.cli.jobs.monitor import print_scan_result, scan_files_once
 from comfywatchman.cli.options import json_option
-from comfywatchman.cli.render import DONE, FAILED, JSON_SCHEMA_VERSION, SKIPPED, print_json, printable
+from comfywatchman.cli.render import DONE, FAILED, JSON_SCHEMA_VERSION, SKIPPED, print_json, print_step, printable
 from comfywatchman.cli.supervise.live import show_line
 from comfywatchman.jobs.records import JobStatus, WaitCode
 
@@ -124,7 +124,7 @@ def run_until_stopped(
 
     def report_wait(reason: WaitReason) -> None:
         if not as_json and reason.code in _LONG_WAITS:
-            click.echo(f"Jobs wait: {printable(f'{reason.sentence} {reason.next_step}'.strip())}")
+            print_step(f"Jobs wait: {printable(f'{reason.sentence} {reason.next_step}'.strip())}")
 
     with show_line(lambda: format_worker_line(worker), is_shown=not as_json):
         run_worker(worker, agent.settings, stop_event, report=report, report_wait=report_wait)

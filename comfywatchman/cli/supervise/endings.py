@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from comfywatchman.app.session import Session
-from comfywatchman.cli.render import DONE, print_json, printable, result_code
+from comfywatchman.cli.render import DONE, print_json, print_step, printable, result_code
 from comfywatchman.cli.supervise.common import describe_status
 from comfywatchman.cli.supervise.waiting import Ending
 from comfywatchman.supervisor.status import read_status
@@ -38,9 +36,9 @@ def finish(
             supervisor=describe_status(read_status(environments.metadata, session.clock)),
         )
     elif ending is None:
-        click.echo(f"The supervisor was asked to {command}. Follow it: comfywatchman supervise status")
+        print_step(f"The supervisor was asked to {command}. Follow it: comfywatchman supervise status")
     else:
-        click.echo(printable(ending.message), err=not ending.success)
+        print_step(printable(ending.message), err=not ending.success)
         if ending.hint:
-            click.echo(ending.hint, err=True)
+            print_step(ending.hint, err=True)
     return DONE if ending is None else result_code(success=ending.success)

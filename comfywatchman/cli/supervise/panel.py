@@ -12,7 +12,7 @@ from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
 from comfywatchman.cli.options import complete_names, json_option
-from comfywatchman.cli.render import print_failure, print_json, result_code
+from comfywatchman.cli.render import print_failure, print_json, print_step, result_code
 from comfywatchman.cli.supervise.common import open_workspace, workspace_option
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def install_panel_command(
     else:
         for pack in installed:
             click.echo(f"Installed: {printable_path(pack)}")
-        click.echo("A running ComfyUI loads it at its next start: comfywatchman supervise restart")
+        print_step("A running ComfyUI loads it at its next start: comfywatchman supervise restart")
     context.exit(result_code(success=bool(installed) and not failures))
 
 

@@ -18,7 +18,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
 from comfywatchman.base.text import shorten_list
 from comfywatchman.cli.options import complete_names, json_option
-from comfywatchman.cli.render import JSON_SCHEMA_VERSION, print_failure, printable
+from comfywatchman.cli.render import JSON_SCHEMA_VERSION, print_failure, print_step, printable
 from comfywatchman.cli.supervise.common import describe_status, open_workspace, workspace_option
 from comfywatchman.cli.supervise.live import format_elapsed, show_line
 from comfywatchman.supervisor.mailbox import FINAL_SWITCH_STATES, read_switch_status
@@ -201,7 +201,7 @@ class StatusView:
         # Named, for click itself goes around the proxy that prints above the last line.
         click.echo(f"{status.looked_at} {status.state.value}: {printable(status.sentence)}", file=sys.stdout)
         if status.next_step:
-            click.echo(f"  {status.next_step}", file=sys.stdout)
+            print_step(f"  {status.next_step}")
 
     def format_line(self) -> str:
         """Return the present state, and during a switch its progress."""

@@ -10,7 +10,7 @@ from comfywatchman.app.supervisor_orders import is_supervisor_running
 from comfywatchman.base.clock import parse_utc
 from comfywatchman.base.files import printable_path
 from comfywatchman.cli.options import json_option
-from comfywatchman.cli.render import print_json, printable, result_code
+from comfywatchman.cli.render import print_json, print_step, printable, result_code
 from comfywatchman.cli.supervise.common import open_workspace, workspace_option
 from comfywatchman.cli.supervise.live import format_elapsed
 from comfywatchman.cli.supervise.waiting import is_well
@@ -47,7 +47,7 @@ def status(context: click.Context, workspace: Path | None, as_json: bool) -> Non
         )
     elif published is None:
         click.echo(f"No supervisor has run for {printable_path(environments.root)}.")
-        click.echo("Start one: comfywatchman supervise run")
+        print_step("Start one: comfywatchman supervise run")
     else:
         age_seconds = (session.clock.now() - parse_utc(published.since)).total_seconds()
         _print_status(published, environments.root, format_elapsed(age_seconds))
@@ -58,7 +58,7 @@ def status(context: click.Context, workspace: Path | None, as_json: bool) -> Non
 def _print_status(published: SupervisorStatus, root: Path, age: str) -> None:
     click.echo(printable(published.sentence))
     if published.next_step:
-        click.echo(published.next_step)
+        print_step(published.next_step)
     process, prompts = "not running", "none"
     if published.pid is not None:
         process = f"{published.pid}, port {published.port}"

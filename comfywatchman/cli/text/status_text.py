@@ -23,6 +23,7 @@ from comfywatchman.readiness.report.overview import (
     ReportOverview,
     build_overview,
 )
+from comfywatchman.readiness.report.printed_commands import complete_commands
 from comfywatchman.readiness.report.render import describe_host, headline, plan_command
 from comfywatchman.readiness.report.step_text import HostFacts, StepPart, describe_plan, describe_step
 from comfywatchman.readiness.report.troubles import Trouble, TroubleKind, list_troubles
@@ -149,7 +150,8 @@ def format_trouble(trouble: Trouble, view: ReportView) -> list[str]:
     if trouble.retry_at:
         seconds = (parse_utc(trouble.retry_at) - view.now).total_seconds()
         text += f"; retrying in {format_duration(seconds)}" if seconds > 0 else "; retrying with the next check"
-    text = f"{text}. {trouble.next_step}".rstrip()
+    programs = {name: complete_command((name,), view.program) for name in ("comfywatchman", "gov")}
+    text = f"{text}. {complete_commands(trouble.next_step, programs)}".rstrip()
     lines = wrap_text(f"{label} {printable(text)}", view.width)
     styled = click.style(label, fg="red" if is_error else "yellow", bold=True)
     return [styled + lines[0][len(label) :], *lines[1:]]

@@ -115,7 +115,7 @@ def _save(path: Path, lock: VersionLock, *, replace: bool) -> bool:
 def _print_lock(path: Path, lock: VersionLock, *, is_new: bool) -> None:
     from comfywatchman.base.files import printable_path
     from comfywatchman.base.text import pluralize
-    from comfywatchman.cli.render import print_table, printable
+    from comfywatchman.cli.render import print_step, print_table, printable
 
     packages = len(lock.python.packages) if lock.python else 0
     parts = (
@@ -136,7 +136,7 @@ def _print_lock(path: Path, lock: VersionLock, *, is_new: bool) -> None:
     print_table(("Kind", "Name", "Why"), rows)
     if len(lock.unpinned) > _SHOWN_GAPS:
         rest = len(lock.unpinned) - _SHOWN_GAPS
-        click.echo(f"and {rest} more: comfywatchman version show {printable(lock.tag)}")
+        print_step(f"and {rest} more: comfywatchman version show {printable(lock.tag)}")
 
 
 def describe_gap(reason: str) -> str:

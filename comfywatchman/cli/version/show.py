@@ -25,7 +25,7 @@ def list_versions(context: click.Context, as_json: bool) -> None:
     """
     from comfywatchman.base.errors import Failure
     from comfywatchman.base.files import printable_path
-    from comfywatchman.cli.render import print_json, print_table, printable, result_code
+    from comfywatchman.cli.render import print_json, print_step, print_table, printable, result_code
     from comfywatchman.cli.version.common import locks_folder
     from comfywatchman.versions.lockfile import read_lock
 
@@ -47,7 +47,7 @@ def list_versions(context: click.Context, as_json: bool) -> None:
         columns = ("Version", "ComfyUI", "Nodes", "Packages", "Models", "Workflows", "Not pinned")
         print_table(columns, rows, whole="Version", spare=("Workflows", "Packages"))
     else:
-        click.echo(f"There are no versions in {printable_path(folder)}. Make one: comfywatchman version create TAG")
+        print_step(f"There are no versions in {printable_path(folder)}. Make one: comfywatchman version create TAG")
     for problem in problems:
         click.echo(f"Problem: {printable(problem)}", err=True)
     context.exit(result_code(success=not problems))

@@ -93,10 +93,11 @@ def _count_built(house: Wheelhouse) -> int:
 def _print_house(house: Wheelhouse, tag: str) -> None:
     from comfywatchman.base.files import printable_path
     from comfywatchman.base.text import format_size, pluralize
+    from comfywatchman.cli.render import print_step
 
     built = _count_built(house)
     more = f", {built} of them built from source" if built else ""
     shown = printable_path(house.folder)
     count = pluralize(len(house.manifest.files), "file")
     click.echo(f"Wrote {shown}: {count} of {format_size(_sum_sizes(house))}{more}.")
-    click.echo(f"Use it: comfywatchman version clone {tag} FOLDER --wheelhouse {shown}")
+    print_step(f"Use it: comfywatchman version clone {tag} FOLDER --wheelhouse {shown}")

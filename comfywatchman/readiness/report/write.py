@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -77,20 +77,27 @@ def summarise(entries: Iterable[WorkflowEntry]) -> Summary:
     )
 
 
-def write_report(layout: ReadinessLayout, status: MasterStatus, cache: RenderCache | None = None) -> None:
+def write_report(
+    layout: ReadinessLayout,
+    status: MasterStatus,
+    cache: RenderCache | None = None,
+    *,
+    complete_commands: Callable[[str], str] = str,
+) -> None:
     """Write the JSON file and then the Markdown file; each is written whole or not at all.
 
     Args:
         layout: Paths of the files.
         status: The report.
         cache: Stores the Markdown, so that an unchanged report is not rendered again.
+        complete_commands: Adds to the commands in the Markdown the options that they need.
 
     Raises:
         Failure: `state-unwritable`.
     """
     _set_later_report_aside(layout.status_json)
     write_atomic(layout.status_json, to_json(status))
-    write_atomic(layout.status_markdown, render_markdown_cached(status, cache).encode())
+    write_atomic(layout.status_markdown, complete_commands(render_markdown_cached(status, cache)).encode())
     failpoint("cycle.after_report")
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +54,13 @@ def test_every_registered_part_exists() -> None:
     for location in registry.PARTS.values():
         module, _, function = location.partition(":")
         assert callable(getattr(import_module(module), function))
+
+
+def step(_session: Session) -> Iterator[DoctorCheck]:
+    yield DoctorCheck("Report", CheckState.FAIL, "none", "Run: comfywatchman --run-cycle, then gov init")
+
+
+def test_commands_of_next_steps_have_the_options_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "PARTS", {"Step": f"{__name__}:step"})
+    (check,) = registry.run_checks(Session(Path("/h"), None))
+    assert check.next_step == "Run: comfywatchman --home /h --run-cycle, then gov --home /h init"

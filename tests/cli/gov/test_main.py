@@ -52,10 +52,11 @@ def test_comfywatchman_env_is_the_same_group(shared: Gov) -> None:
 
 
 def test_options_before_the_command_win(shared: Gov) -> None:
-    result = shared("--root", str(shared.site.folder / "other"), "status", "--json")
+    other = shared.site.folder / "other"
+    result = shared("--root", str(other), "status", "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["error"]["code"] == "gov-not-initialised"
-    assert "Run: gov init" in result.stderr
+    assert f"Run: gov --root {other} init" in result.stderr
 
 
 def test_mistyped_command_suggests_the_nearest_one() -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.app.session import Session
-from comfywatchman.cli.gov.root import add_options
 from tests.cli.gov.calls import TXID, Gov
 
 pytestmark = pytest.mark.slow
@@ -49,5 +48,5 @@ def test_migrate_prints_its_changes(gov_on: Gov) -> None:
 
 def test_step_of_a_check_keeps_the_options(tmp_path: Path) -> None:
     session = Session(None, None, governed_option=tmp_path)
-    assert add_options("gov init", session) == f"gov --root {tmp_path} init"
-    assert add_options("Free disk space.", session) == "Free disk space."
+    assert session.complete_commands("gov init") == f"gov --root {tmp_path} init"
+    assert session.complete_commands("Free disk space.") == "Free disk space."

@@ -122,3 +122,11 @@ def test_only_the_report_of_the_watched_comfyui_is_its_own(tmp_path: Path) -> No
         assert read_own_report(layout, None) == ForeignReport(comfyui, report.generated_at)
     layout.status_json.write_bytes(b"{")
     assert isinstance(read_own_report(layout, watched, only_look=True), CorruptFile)
+
+
+def test_commands_of_the_markdown_get_their_options(tmp_path: Path) -> None:
+    layout = ReadinessLayout(Home(tmp_path))
+    write_report(layout, mixed(), complete_commands=lambda text: text.replace("comfywatchman ", "comfywatchman -X "))
+    text = layout.status_markdown.read_text("utf-8")
+    assert "comfywatchman -X " in text
+    assert read_report(layout) == mixed()
