@@ -27,7 +27,7 @@ def kill_and_finish(folder: Path, *, kills: int, seed: int) -> None:
     for number in range(kills):
         # Half of the kills meet a new home, the others what an earlier kill has left.
         if number % 2 == 0:
-            shutil.rmtree(home)
+            shutil.rmtree(home, ignore_errors=True)
         with subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
             try:
                 run.wait(chosen.uniform(0.1, whole_seconds))
