@@ -15,7 +15,7 @@ from comfywatchman.cli.render import print_json
 
 @click.command("backup")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--restore", is_flag=True, help="Put the state of this backup in the place of the present one.")
+@click.option("--restore", is_flag=True, help="Replace the present state by that of this backup.")
 @json_option
 @click.pass_obj
 def backup(session: Session, file: Path, restore: bool, as_json: bool) -> None:

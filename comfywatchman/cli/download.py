@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     "--plan", "plan_file", type=click.Path(path_type=Path, dir_okay=False), help="Download all models of this plan."
 )
 @click.option("--list", "only_list", is_flag=True, help="Show what would be downloaded, and download nothing.")
-@click.option("--forget", is_flag=True, help="Download nothing; forget these unfinished downloads (default: all).")
+@click.option("--forget", is_flag=True, help="Download nothing; forget the named unfinished downloads (default: all).")
 @click.option("--parallel", type=click.IntRange(1, 16), help="Number of simultaneous downloads.")
 @click.option(
     "--limit", type=click.FloatRange(min=0), metavar="MIB", help="Limit in MiB per second for all downloads together."
 )
-@click.option("--yes", is_flag=True, help="Accept files and links that nothing proves to be right.")
+@click.option("--yes", is_flag=True, help="Accept files and links that no hash confirms.")
 @json_option
 @click.pass_context
 def download(

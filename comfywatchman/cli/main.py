@@ -54,7 +54,11 @@ LATE_CONFIGURATION: Final = frozenset({"config", "doctor", "env", "jobs"})
     epilog="Exit codes: 0 done, 1 failed, 2 usage or configuration, 75 skipped by a gate, 130 interrupted.",
 )
 @click.option("--run-cycle", is_flag=True, help="Run one readiness cycle now, unless a gate prevents it.")
-@click.option("--scheduler", is_flag=True, help="Run cycles until stopped: one now, then one every 120 minutes.")
+@click.option(
+    "--scheduler",
+    is_flag=True,
+    help="Run cycles until stopped: one now, then one per interval (default: 120 minutes).",
+)
 @click.option(
     "--list-intake",
     type=click.IntRange(min=1),

@@ -57,7 +57,7 @@ class GateSettings:
         gpu_policy: Which GPUs the two memory gates check: `any` passes when one GPU passes, `all` when every GPU
             passes, `index` when GPU `gpu_index` passes (with MIG: any of its instances).
         gpu_index: The GPU that `index` checks, numbered as in nvidia-smi.
-        no_gpu: What to do on a machine without an NVIDIA GPU.
+        no_gpu: What to do on a machine without an NVIDIA or AMD GPU.
         unknown_gpu: What to do when the driver does not respond or does not report free memory. The default is
             `skip`: unknown is neither 0 GiB nor enough, and every skip is recorded with a warning.
         max_gpu_memory_used_percent: Share of a GPU's memory in use above which it counts as busy; 0 disables the gate.

@@ -1,4 +1,4 @@
-"""Probes of a supervised ComfyUI: `ServerProbes` for a real one, and the choice of the probes."""
+"""Probes of a supervised ComfyUI: `ComfyProbes` for a real one (its test prompt has a time limit), and their choice."""
 
 from __future__ import annotations
 

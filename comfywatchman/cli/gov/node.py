@@ -26,7 +26,7 @@ _REGISTRY_SECONDS = 20.0
 @click.option("--id", "node_id", default="", help="Id and folder name; by default the repository's name.")
 @click.option("--adopt", is_flag=True, help="Register the existing folders ID of custom_nodes as they are.")
 @click.option("--all", "every", is_flag=True, help="With --adopt: every folder that is not registered.")
-@click.option("--allow-local", is_flag=True, help="Allow a folder of this machine as URL.")
+@click.option("--allow-local", is_flag=True, help="Allow the URL to be a folder of this machine.")
 @json_option
 @click.pass_context
 def add(

@@ -57,7 +57,7 @@ def gcs_options(command: Callable[..., Any]) -> Callable[..., Any]:
             envvar="GCS_PREFIX",
             default="comfy/outputs",
             show_default=True,
-            help="The beginning of their names.",
+            help="The prefix of the names of outputs.",
         ),
         click.option(
             "--gcs-project", envvar=["GOOGLE_CLOUD_PROJECT", "GCS_PROJECT"], help="The project, if not the account's."
@@ -70,13 +70,13 @@ def gcs_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Return signed links that are valid for so many seconds.",
         ),
         click.option("--gcs-public", envvar="GCS_PUBLIC", is_flag=True, help="Return links to a public bucket."),
-        click.option("--gcs-retries", envvar="GCS_RETRIES", type=int, default=3, help="Repetitions of an upload."),
+        click.option("--gcs-retries", envvar="GCS_RETRIES", type=int, default=3, help="Retries of an upload."),
         click.option(
             "--gcs-retry-sleep",
             envvar="GCS_RETRY_BASE_SLEEP",
             type=float,
             default=0.5,
-            help="Seconds before the first of them; they double.",
+            help="Seconds before the first retry of an upload; doubled for each further one.",
         ),
         click.option(
             "--gcs-validate/--no-gcs-validate",

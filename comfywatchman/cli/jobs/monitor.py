@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--once/--loop", "is_once", default=True, help="Read the files that are there now, or go on.")
+@click.option("--once/--loop", "is_once", default=True, help="Read the files once, or keep watching the folder.")
 @json_option
 @click.pass_context
 def monitor(context: click.Context, is_once: bool, as_json: bool) -> None:

@@ -38,7 +38,7 @@ class WaitSettings:
 def queue_options(command: CommandT) -> CommandT:
     """Add `--now` and `--wait-queue`."""
     command = click.option("--wait-queue", is_flag=True, help="Wait until no prompt runs or waits.")(command)
-    return click.option("--now", is_flag=True, help="Do it although prompts run or wait; they are lost.")(command)
+    return click.option("--now", is_flag=True, help="Do not wait for the prompts in the queue; they are lost.")(command)
 
 
 def settle_queue(

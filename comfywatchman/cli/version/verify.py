@@ -32,7 +32,7 @@ _STATES = ("ok", "missing", "different", "extra", "unknown")
 @click.option("--restore", is_flag=True, help="Put missing models back: linked from this host, or downloaded.")
 @click.option("--overwrite", is_flag=True, help="With --restore: also replace models with another content.")
 @accept_option
-@click.option("--all", "show_all", is_flag=True, help="Also list the parts that are as the lock says.")
+@click.option("--all", "show_all", is_flag=True, help="Also list the parts that agree with the lock.")
 @json_option
 @click.pass_context
 def verify(
