@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from comfywatchman.comfyui.imports.problems import ImportProblem, PackImports, ProblemKind
+from comfywatchman.comfyui.install.reachability import Obstacle, ObstacleKind
 from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.readiness.nodes.classify_core import judge_other_core_version
 from comfywatchman.readiness.nodes.facts import NodePackHints, NodeState, ProviderClaims
@@ -105,3 +106,14 @@ def test_core_class_whose_file_cannot_be_imported(*, is_certain: bool, state: No
     assert judge("KSampler", live).state is NodeState.PRESENT
     unlisted = dataclasses.replace(host(live={"ApiNode"}), import_problems=facts.import_problems)
     assert judge("KSampler", unlisted).state is NodeState.IMPORT_FAILED
+
+
+def test_unreachable_packages_leave_a_core_class_unknown() -> None:
+    obstacle = Obstacle(ObstacleKind.UNREADABLE, "/venv/lib", "Permission denied")
+    problem = ImportProblem(
+        ProblemKind.PYTHON_PACKAGE, "ModuleNotFoundError", "nodes.py", 3, "import x", "no module x", False, obstacle
+    )
+    facts = dataclasses.replace(host(), import_problems={CORE.path: PackImports(classes={"KSampler": problem})})
+    verdict = judge("KSampler", facts)
+    assert (verdict.state, verdict.obstacle) == (NodeState.UNKNOWN, obstacle)
+    assert "/venv/lib" in (verdict.fix or "")

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 
 from comfywatchman.comfyui.install.reachability import Obstacle, ObstacleKind
-from comfywatchman.readiness.host_summary import CycleSummary
+from comfywatchman.readiness.host_summary import CycleSummary, HostSummary
 from comfywatchman.readiness.report.troubles import Trouble, TroubleKind, list_troubles
-from comfywatchman.readiness.states import ModelState
-from comfywatchman.readiness.status import Environment, EnvironmentCheck, StartProblem, UnreadFolder
+from comfywatchman.readiness.states import ModelState, WorkflowStatus
+from comfywatchman.readiness.status import Environment, EnvironmentCheck, StartProblem, UncheckedChoice, UnreadFolder
 from tests.readiness.report.findings import entry, model, node
 from tests.readiness.report.sample_reports import TIME, status
 
@@ -103,6 +103,16 @@ def test_sites_are_named_once_not_for_each_model() -> None:
         "3 models not looked up",
         TIME,
     )
+
+
+def test_unchecked_choices_have_a_next_step_with_and_without_a_server() -> None:
+    ready = entry(
+        "/w/a.json", status=WorkflowStatus.READY, unchecked_choices=(UncheckedChoice("VHS_LoadVideo", "video"),)
+    )
+    (offline,) = troubles_of(ready, host=HostSummary((), "none", "/c", "0.33.0", comfyui_running=False, sample=False))
+    assert offline.next_step.startswith("Start ComfyUI and check again")
+    (live,) = troubles_of(ready, host=HostSummary((), "none", "/c", "0.33.0", comfyui_running=True, sample=False))
+    assert live.next_step == "Code of their node packs checks them when a workflow is queued."
 
 
 def test_other_problems_come_last_and_are_one_line() -> None:
