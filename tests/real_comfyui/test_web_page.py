@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from comfywatchman.app.jobs import JobAgent
 from comfywatchman.app.session import Session
 from comfywatchman.jobs.execution.worker import JobWorker
 from comfywatchman.jobs.files.workflows import load_workflows
+from scripts.real_comfyui import start
 from tests.real_comfyui.test_jobs import call
 from tests.web.chromium import CHROMIUM, LIMIT_MS, serve_site, start_chromium, visit
 from tests.web.site import build_site
@@ -27,6 +29,14 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: sudo apt install chromium"),
 ]
 JOIN_SECONDS = 250.0
+
+
+@pytest.fixture
+def real_comfyui(real_comfyui_installed: Installed, tmp_path: Path) -> Iterator[Server]:
+    """A ComfyUI of its own: the worker waits while the one that all tests share is used by others."""
+    server = start(real_comfyui_installed, tmp_path / "comfyui")
+    yield server
+    server.stop()
 
 
 @pytest.fixture
