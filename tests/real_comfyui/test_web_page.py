@@ -66,7 +66,7 @@ def work_once(agent: JobAgent, url: str) -> None:
         workflows = load_workflows(settings.workflows)
         assert settings.comfyui_url == url
         with JobWorker(settings, lambda: workflows, store, worker_id, host="here") as worker:
-            # As the loop of the agent does: what an earlier test left in the server may hold the first one up.
+            # As the loop of the agent does: a server that has only just started may hold the first look up.
             deadline = time.monotonic() + JOIN_SECONDS
             while not worker.run_once():
                 assert time.monotonic() < deadline, worker.wait_reason
