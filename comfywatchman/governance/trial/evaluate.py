@@ -39,9 +39,9 @@ def evaluate(spec: TrialSpec) -> tuple[Judgement, RunLogs]:
     try:
         spec.scratch.mkdir(parents=True, exist_ok=True)
         spec.stdout.parent.mkdir(parents=True, exist_ok=True)
+        # First: whether production starts without the node decides what a failure of the candidate means.
+        before = _load_or_run_baseline(spec)
         after = start_comfyui(spec, spec.python, spec.nodes, spec.scratch / "after", (spec.stdout, spec.stderr))
-        # A candidate that never served lists no classes: there is nothing to compare.
-        before = _load_or_run_baseline(spec) if after.how == "server" else None
         judgement = build_judgement(spec.node_id, after, before)
         logs = RunLogs(stdout=str(spec.stdout), stderr=str(spec.stderr), run_exit_code=judgement.exit_code)
         return judgement, logs
@@ -59,8 +59,8 @@ def _load_or_run_baseline(spec: TrialSpec) -> StartOutcome | None:
         return stored.started
     logs = spec.scratch / "before.out", spec.scratch / "before.err"
     outcome = start_comfyui(spec, spec.baseline_python, spec.other_nodes, spec.scratch / "before", logs)
-    # A start that could not be queried may succeed the next time.
-    if outcome.packs is not None:
+    # A start that failed, or could not be queried, may succeed the next time.
+    if outcome.packs is not None or (outcome.how == "exit" and outcome.has_started):
         write_atomic(spec.baseline_file, to_json(Baseline(key=key, started=outcome)))
     return outcome
 

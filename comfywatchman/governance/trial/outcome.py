@@ -45,3 +45,8 @@ class StartOutcome(msgspec.Struct, frozen=True, kw_only=True):
     widget_places: dict[str, dict[str, int]] = {}
     model_directories: dict[str, tuple[str, ...]] = {}
     unasked: str | None = None
+
+    @property
+    def has_started(self) -> bool:
+        """Whether ComfyUI served, or exited by itself with status 0."""
+        return self.trouble is None and self.exit_code == 0

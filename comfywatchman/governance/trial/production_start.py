@@ -72,7 +72,7 @@ def prove_production(context: GovContext, nodes: Mapping[str, Path]) -> Producti
         outcome = start_comfyui(spec, spec.python, nodes, spec.scratch / "base", (spec.stdout, spec.stderr))
     finally:
         shutil.rmtree(spec.scratch, ignore_errors=True)
-    has_started = outcome.trouble is None and outcome.exit_code == 0
+    has_started = outcome.has_started
     start = ProductionStart(
         generation=key,
         at=format_utc(context.clock.now()),

@@ -49,7 +49,10 @@ def pack_name(module: str) -> str:
 
 
 def _collect_findings(node_id: str, after: StartOutcome, before: StartOutcome | None) -> list[Finding]:
-    findings = [_build_start_finding(after)]
+    findings = [_build_start_finding(node_id, after, before)]
+    if after.has_started and before is not None and not before.has_started:
+        detail = f"Production does not start without {node_id}: {_describe_trouble(before)}"
+        findings.append(Finding(name="start", status="warn", detail=detail))
     if after.unasked is not None:
         detail = f"This ComfyUI does not support {after.unasked}, so it was started with all of its own custom nodes."
         findings.append(Finding(name="start", status="warn", detail=detail))
@@ -63,13 +66,21 @@ def _collect_findings(node_id: str, after: StartOutcome, before: StartOutcome | 
     return findings
 
 
-def _build_start_finding(after: StartOutcome) -> Finding:
-    if after.trouble is not None or after.exit_code:
-        detail = after.trouble or f"It exited with status {after.exit_code}."
+def _build_start_finding(node_id: str, after: StartOutcome, before: StartOutcome | None) -> Finding:
+    if not after.has_started:
+        detail = _describe_trouble(after)
+        if before is not None and before.has_started:
+            detail = f"{detail} Production starts without {node_id}."
+        elif before is not None:
+            detail = f"{detail} Production does not start without {node_id} either: {_describe_trouble(before)}"
         return Finding(name="start", status="fail", detail=detail)
     if after.how == "server":
         return Finding(name="start", status="ok", detail="ComfyUI started and responded.")
     return Finding(name="start", status="ok", detail="main.py exited by itself with status 0.")
+
+
+def _describe_trouble(outcome: StartOutcome) -> str:
+    return outcome.trouble or f"It exited with status {outcome.exit_code}."
 
 
 def _build_import_findings(node_id: str, after: StartOutcome, before: StartOutcome | None) -> list[Finding]:
@@ -78,14 +89,15 @@ def _build_import_findings(node_id: str, after: StartOutcome, before: StartOutco
         detail = f"{name} could not be imported: {reason or 'no reason in its log'}"
         if name == node_id:
             findings.append(Finding(name="import", status="fail", detail=detail))
-        elif before is None:
-            detail = f"{detail} (it is unknown whether it could be imported before)"
-            findings.append(Finding(name="import", status="warn", detail=detail))
-        elif name in before.failures:
+        elif before is not None and name in before.failures:
             # Not caused by the node under trial.
             findings.append(Finding(name="import", status="warn", detail=f"{detail} (as before)"))
-        else:
+        elif before is not None and name in before.imported:
             findings.append(Finding(name="import", status="fail", detail=f"{detail} (it could before)"))
+        else:
+            # The baseline failed before it came to this pack, or its log does not name it.
+            detail = f"{detail} (it is unknown whether it could be imported before)"
+            findings.append(Finding(name="import", status="warn", detail=detail))
     if node_id in after.imported:
         findings.append(Finding(name="import", status="ok", detail=f"{node_id} was imported."))
     elif after.how == "server" and node_id not in after.failures:

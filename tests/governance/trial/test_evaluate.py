@@ -139,7 +139,19 @@ def test_baseline_is_reused_while_nothing_changed(site: TrialSite) -> None:
     for key in ("one", "two"):
         site.evaluate_with_baseline(None, baseline_key=key)
     starts = (site.folder / "starts").read_text().splitlines()
-    assert starts == ["mine other", "other", "mine other", "mine other", "other"]
+    assert starts == ["other", "mine other", "mine other", "other", "mine other"]
+
+
+def test_start_that_fails_is_compared_with_production(site: TrialSite) -> None:
+    judgement = site.evaluate_with_baseline("import no_such_package")
+    assert (judgement.how, judgement.exit_code) == ("exit", 1)
+    assert details(judgement, "start") == (
+        "main.py exited with status 1: ModuleNotFoundError: No module named 'no_such_package' "
+        "Production does not start without mine either: "
+        "main.py exited with status 1: ModuleNotFoundError: No module named 'no_such_package'"
+    )
+    judgement = site.evaluate_with_baseline(build_server("if 'mine' in PACKS: sys.exit(7)"))
+    assert details(judgement, "start") == "main.py exited with status 7. Production starts without mine."
 
 
 def test_damaged_baseline_is_replaced(site: TrialSite) -> None:

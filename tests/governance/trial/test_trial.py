@@ -109,7 +109,7 @@ def test_changed_node_code_invalidates_the_baseline(tmp_path: Path) -> None:
                 code.write_text(content)
                 os.utime(code, (len(content), 1 if content == "one" else 2))
             evaluate(build_trial_spec(context, txid="tx", node_id="mine", environment=environment, nodes=nodes))
-    assert (site.layout.root / "starts").read_text().split() == ["2", "1", "2", "2", "1"]
+    assert (site.layout.root / "starts").read_text().split() == ["1", "2", "2", "1", "2"]
 
 
 def test_install_scripts_use_the_configured_index() -> None:

@@ -68,6 +68,32 @@ def test_failure_of_another_pack_without_baseline_is_a_warning() -> None:
     assert "unknown whether it could be imported before" in details(build_judgement("mine", after, None), "import")
 
 
+@pytest.mark.parametrize(
+    ("before", "status", "words"),
+    [
+        (server({}), "warn", "(it is unknown whether it could be imported before)"),
+        (server({}, imported=frozenset({"other"})), "fail", "(it could before)"),
+        (server({}, failures={"other": "no"}), "warn", "(as before)"),
+        (StartOutcome(how="none", exit_code=124, trouble="It hung."), "warn", "(it is unknown"),
+    ],
+)
+def test_failure_of_another_pack_is_new_only_with_evidence(before: StartOutcome, status: str, words: str) -> None:
+    after = server({"Own": "custom_nodes.mine"}, failures={"other": "no"}, imported=frozenset({"mine"}))
+    judgement = build_judgement("mine", after, before)
+    found = next(finding for finding in judgement.findings if finding.detail.startswith("other could not"))
+    assert (found.status, words in found.detail) == (status, True)
+    assert judgement.exit_code == (status == "fail")
+
+
+def test_production_that_does_not_start_is_a_warning() -> None:
+    before = StartOutcome(how="exit", exit_code=3)
+    judgement = build_judgement("mine", server({}, imported=frozenset({"mine"})), before)
+    assert judgement.exit_code == 0
+    found = [finding for finding in judgement.findings if finding.name == "start"]
+    assert [finding.status for finding in found] == ["warn", "ok"]
+    assert found[0].detail == "Production does not start without mine: It exited with status 3."
+
+
 def test_prompt_that_only_fails_now_fails() -> None:
     failed = Finding(name="probe", status="fail", detail="no numpy.")
     worked = server({}, probe=Finding(name="probe", status="ok", detail="well"))
