@@ -23,7 +23,11 @@ MASK: Final = "********"
 """Shown in place of a secret."""
 
 _ROOTS: Final = 'a list of paths such as ["~/workflows"], or of tables such as {path = "~/workflows", label = "mine"}'
-_SIMPLE: Final = {types.BoolType: "true or false", types.StrType: "a string in quotes"}
+_SIMPLE: Final = {
+    types.BoolType: "true or false",
+    types.StrType: "a string in quotes",
+    types.DictType: 'a table of addresses and names such as {"https://host.example/cpu" = ["torch"]}',
+}
 _NO_LIMIT: Final = 1e6
 """Bounds from here on only catch nonsense and are left out of messages."""
 
@@ -293,6 +297,8 @@ def _make_absolute(value: Any, info: types.Type, folder: Path, environment: Mapp
     """Make the paths in a value absolute; relative ones start at a folder."""
     if isinstance(info, types.VarTupleType):
         return [_make_absolute(item, info.item_type, folder, environment) for item in value]
+    if isinstance(info, types.DictType):
+        return value
     if isinstance(value, dict):
         return {**value, "path": str(folder / expand_user(value["path"], environment))}
     # An empty path means "not set" and stays empty.

@@ -36,6 +36,7 @@ from comfywatchman.governance.store.governed import record_governed
 from comfywatchman.governance.store.records import GenerationMark, NodeRegistry, Operation, RegisteredNode
 from comfywatchman.governance.uv.client import UvResult
 from comfywatchman.governance.uv.error_parser import classify
+from comfywatchman.governance.uv.package_indexes import write_requirements
 from comfywatchman.governance.uv.requirement_files import read_requirements
 
 _MAX_CONFLICTS: Final = 10
@@ -130,7 +131,8 @@ def adopt(context: GovContext, inspection: Inspection) -> Adoption:
     plan = build_plan(old, kept, inspection.base, lines)
     with staging.open_staging(layout) as work:
         before = work.hashes()
-        environment_init.write_truth(work, python=context.python, base=inspection.base)
+        indexes = context.settings.network.indexes
+        environment_init.write_truth(work, python=context.python, base=inspection.base, indexes=indexes)
         _declare(work, plan)
         work.write_registry(_register_nodes(work.read_registry(), inspection.nodes, plan, started_at))
         _lock(context, work, plan.pins)
@@ -175,8 +177,7 @@ def _find_unavailable(context: GovContext, folder: Path, lines: Sequence[str]) -
     """Return the lines that no index can provide; halves of a list that fails are tried again."""
     if not lines:
         return []
-    requirements = folder / "requirements.txt"
-    requirements.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    requirements = write_requirements(folder, lines, context.settings.network.indexes)
     result = context.uv.compile_hashes(requirements, python=context.python)
     if result.is_success:
         return []

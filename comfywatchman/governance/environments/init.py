@@ -49,7 +49,7 @@ def init(context: GovContext) -> Operation | None:
         before = staging_dir.hashes()
         _require_truth_files(before)
         base = read_base_requirements(context.comfyui, with_manager=has_manager_option(context.settings))
-        write_truth(staging_dir, python=context.python, base=base)
+        write_truth(staging_dir, python=context.python, base=base, indexes=context.settings.network.indexes)
         mark = _build_environment(context, staging_dir)
         # The environment is built and verified for this ComfyUI; from now on the root is that of no other.
         record_governed(layout, context.comfyui)
@@ -172,19 +172,22 @@ def _require_truth_files(existing: Mapping[str, str]) -> None:
             )
 
 
-def write_truth(staging_dir: StagingDir, *, python: Path, base: Sequence[str]) -> None:
-    """Create the missing truth files and update the base group.
+def write_truth(
+    staging_dir: StagingDir, *, python: Path, base: Sequence[str], indexes: Mapping[str, Sequence[str]]
+) -> None:
+    """Create the missing truth files, and update the base group and the indexes of packages.
 
     Args:
         staging_dir: The copies of the truth files.
         python: The interpreter of the environment.
         base: The requirement lines of ComfyUI itself; none when they are not known.
+        indexes: The packages of each index of its own, by its URL.
     """
     version = generation.read_python_version(python)
     if not (staging_dir.folder / "pyproject.toml").exists():
         marker = f"sys_platform == 'linux' and platform_machine == '{platform.machine()}'"
         staging_dir.write_project(truth.render_project(python_version=version, marker=marker, base=base))
-    staging_dir.edit_project(lambda text: truth.set_python(text, version))
+    staging_dir.edit_project(lambda text: truth.set_indexes(truth.set_python(text, version), indexes))
     if not (staging_dir.folder / "plugins.json").exists():
         staging_dir.write_registry(NodeRegistry())
     groups = truth.parse_groups(staging_dir.read_project())

@@ -17,6 +17,8 @@ LinkMode = Literal["clone", "hardlink", "copy"]
 ConfiguredLinkMode = Literal["auto", "clone", "hardlink", "copy"]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 _Seconds = Annotated[float, msgspec.Meta(gt=0)]
+_IndexUrl = Annotated[str, msgspec.Meta(pattern=r"^(https?|file)://[^@\s]+$")]
+_PackageName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
 
 
 class PathsTable(Section, frozen=True):
@@ -88,6 +90,7 @@ class NetworkTable(Section, frozen=True):
         index_url: The package index instead of uv's default; credentials belong in a keyring or netrc file.
         no_index: Whether only `find_links` is searched.
         find_links: Folders or pages with wheels.
+        indexes: Further package indexes by URL, each with the packages that come from it and from no other one.
     """
 
     offline: bool
@@ -95,6 +98,7 @@ class NetworkTable(Section, frozen=True):
     index_url: str
     no_index: bool
     find_links: tuple[str, ...]
+    indexes: dict[_IndexUrl, tuple[_PackageName, ...]] = msgspec.field(default_factory=dict)
 
 
 class GovSettings(msgspec.Struct, frozen=True):

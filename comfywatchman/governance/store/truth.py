@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -18,6 +19,11 @@ BASE_GROUP: Final = "base"
 
 NODE_PREFIX: Final = "node-"
 PROJECT: Final = "comfy-env"
+_INDEX_EXTRA: Final = "indexed"
+"""An extra with the packages that have an index of their own, which is locked and never installed: uv looks up the
+sources of direct requirements only, and then uses them where another package requires the same one, too."""
+
+_INDEX_PREFIX: Final = "gov-"
 OVERRIDES_GROUP: Final = "overrides"
 """A group of this name has no effect in uv; its lines are moved to `override-dependencies`."""
 
@@ -184,6 +190,74 @@ def set_editables(text: str, folders: Mapping[str, str]) -> str:
     sources = uv.setdefault("sources", tomlkit.table())
     for name, folder in sorted(folders.items()):
         sources[name] = _to_inline_table({"path": folder, "editable": True})
+    return tomlkit.dumps(document)
+
+
+def set_indexes(text: str, indexes: Mapping[str, Sequence[str]]) -> str:
+    """Return the text with exactly these package indexes; those that the user wrote by hand stay.
+
+    Args:
+        text: pyproject.toml.
+        indexes: The packages of each index, by its URL.
+
+    Raises:
+        Failure: `gov-truth-damaged`.
+    """
+    document = _parse_toml(text)
+    uv = document.setdefault("tool", tomlkit.table(is_super_table=True)).setdefault("uv", tomlkit.table())
+    written = uv.unwrap()
+    wanted = {_name_index(url): url for url, packages in indexes.items() if packages}
+    others = [index for index in written.get("index", ()) if not str(index.get("name")).startswith(_INDEX_PREFIX)]
+    entries = [*others, *({"name": name, "url": url, "explicit": True} for name, url in sorted(wanted.items()))]
+    sources = {name: _name_index(url) for url, packages in sorted(indexes.items()) for name in packages}
+    if entries == written.get("index", []) and sources == _find_index_sources(written):
+        return text
+    if entries != others or others != written.get("index", []):
+        text = _set_uv_list(text, "index", entries)
+    return _set_index_sources(text, sources)
+
+
+def render_requirements(lines: Sequence[str], indexes: Mapping[str, Sequence[str]]) -> str:
+    """Return a pyproject.toml that requires these lines, with the indexes of packages."""
+    text = f'[project]\nname = "requirements"\nversion = "0"\ndependencies = {_to_toml_array(lines).as_string()}\n'
+    return set_indexes(f"{text}\n[tool.uv]\npackage = false\n", indexes)
+
+
+def _name_index(url: str) -> str:
+    return _INDEX_PREFIX + hashlib.sha256(url.encode()).hexdigest()[:8]
+
+
+def _find_index_sources(uv: Mapping[str, Any]) -> dict[str, str]:
+    """Return the index of each package that has one of ours."""
+    indexes = {}
+    for name, source in uv.get("sources", {}).items():
+        index = str(source.get("index", "")) if isinstance(source, Mapping) else ""
+        if index.startswith(_INDEX_PREFIX):
+            indexes[name] = index
+    return indexes
+
+
+def _set_index_sources(text: str, wanted: Mapping[str, str]) -> str:
+    document = _parse_toml(text)
+    uv, project = document["tool"]["uv"], document.setdefault("project", tomlkit.table())
+    for name in _find_index_sources(uv.unwrap()):
+        del uv["sources"][name]
+    # Inline tables: the bytes are as before when they are removed.
+    if wanted:
+        sources = uv.setdefault("sources", tomlkit.inline_table())
+        for name, index in wanted.items():
+            # A package in a folder of this machine stays there.
+            if name not in sources:
+                sources[name] = _to_inline_table({"index": index})
+        extras = project.setdefault("optional-dependencies", tomlkit.inline_table())
+        extras[_INDEX_EXTRA] = sorted(wanted)
+        return tomlkit.dumps(document)
+    if "sources" in uv and not uv["sources"]:
+        del uv["sources"]
+    extras = project.get("optional-dependencies", {})
+    extras.pop(_INDEX_EXTRA, None)
+    if "optional-dependencies" in project and not extras:
+        del project["optional-dependencies"]
     return tomlkit.dumps(document)
 
 

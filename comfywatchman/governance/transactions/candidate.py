@@ -23,6 +23,7 @@ from comfywatchman.governance.nodes.deny_list import DenyList, enforce_deny_list
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.trial.trial import UV_CONFIG_FILE
 from comfywatchman.governance.uv.client import Uv, UvResult
+from comfywatchman.governance.uv.package_indexes import add_indexed_dependencies, write_requirements
 from comfywatchman.governance.uv.requirement_files import NodeRequirements
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,13 @@ def install_requirements(
     lines = [*requirements.lines, *requirements.unnamed]
     if not lines:
         return
+    file = None
+    indexes = context.settings.network.indexes
+    if indexes and requirements.lines:
+        indexed = add_indexed_dependencies(
+            context.uv, environment, requirements.lines, python=context.python, indexes=indexes
+        )
+        file, lines = write_requirements(environment, indexed, indexes), list(requirements.unnamed)
     # Constraints keep uv from harmful versions of dependencies, too, which the deny list check cannot see yet.
     constraints = environment / "gov-constraints.txt"
     constraints.write_text("".join(f"{line}\n" for line in deny_list.constraints()), "utf-8")
@@ -85,6 +93,7 @@ def install_requirements(
         project=context.layout.root,
         link_mode=generation.choose_link_mode(context.layout.root, context.settings.runtime.link_mode),
         constraints=constraints,
+        requirements=file,
         timeout_seconds=_INSTALL_SECONDS,
     )
     if not result.is_success:

@@ -14,6 +14,7 @@ from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.settings import NetworkTable
 from comfywatchman.governance.trial.spec import TrialSpec
+from comfywatchman.governance.uv.find_links import join_links
 
 UV_CONFIG_FILE: Final = "gov-uv.toml"
 """The file in a candidate with the settings of uv that have no environment variable."""
@@ -103,8 +104,8 @@ def build_installer_variables(network: NetworkTable) -> dict[str, str]:
         "PIP_INDEX_URL": network.index_url,
         "UV_DEFAULT_INDEX": network.index_url,
         # pip separates several values by spaces, uv by commas.
-        "PIP_FIND_LINKS": " ".join(network.find_links),
-        "UV_FIND_LINKS": ",".join(network.find_links),
+        "PIP_FIND_LINKS": join_links(network.find_links, " "),
+        "UV_FIND_LINKS": join_links(network.find_links, ","),
         "UV_CACHE_DIR": network.cache_dir,
     }
     if network.no_index or network.offline:

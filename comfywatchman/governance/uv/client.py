@@ -148,6 +148,7 @@ class Uv:
         project: Path,
         link_mode: LinkMode,
         constraints: Path | None = None,
+        requirements: Path | None = None,
         timeout_seconds: float = _SYNC_SECONDS,
     ) -> UvResult:
         """Install requirement lines into an environment that is not a generation.
@@ -158,13 +159,15 @@ class Uv:
             project: The folder whose pyproject.toml has the overrides and sources in force.
             link_mode: How files come from the cache.
             constraints: A file of lines that constrain versions.
+            requirements: A file of further lines.
             timeout_seconds: The time limit; it includes building packages from source.
         """
         self.progress("Installing packages")
         argv = ["pip", "install", *self._index_options(), "--python", str(_interpreter_path(environment))]
         argv += ["--link-mode", link_mode]
-        if constraints is not None:
-            argv += ["--constraint", str(constraints)]
+        for option, path in (("--constraint", constraints), ("--requirement", requirements)):
+            if path is not None:
+                argv += [option, str(path)]
         return self._run([*argv, "--", *lines], timeout_seconds=timeout_seconds, folder=project)
 
     def find_python(self, version: str) -> UvResult:
@@ -219,8 +222,7 @@ class Uv:
         """
         argv = ["pip", "install", *self._index_options(), "--link-mode", link_mode]
         argv += ["--python", str(_interpreter_path(environment)), *list_torch_options(torch_backend, overrides)]
-        for path in requirements:
-            argv += ["--requirement", str(path)]
+        argv += [argument for path in requirements for argument in ("--requirement", str(path))]
         return self._run(argv, timeout_seconds=_SYNC_SECONDS, folder=requirements[0].parent)
 
     def resolve_files(

@@ -225,7 +225,7 @@ def _parse_line(line: str, collector: _RequirementCollector) -> str | None:
     if is_quoted:
         text = text[1:-1]
     if text.startswith("-"):
-        return "an option; configure indexes in [network] of the root's config.toml"
+        return "an option; configure indexes in [network.indexes] of the root's config.toml"
     if _VARIABLE.search(text):
         return "it takes a value from an environment variable"
     # `name @ https://…` has an @ before the scheme; a bare URL does not.

@@ -1,11 +1,6 @@
 from __future__ import annotations
 
-import functools
-import http.server
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,26 +23,9 @@ from tests.governance.adoption.old_environments import (
 )
 from tests.governance.contexts import Site, build_site
 from tests.governance.wheels import add_wheel
+from tests.servers.folder import serve_folder
 
 pytestmark = pytest.mark.slow
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_facts: object) -> None:
-        """Print nothing."""
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    handler = functools.partial(QuietHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def run_adoption(site: Site, environment: Path) -> Adoption:
@@ -66,7 +44,7 @@ def test_existing_environment_is_governed_with_the_same_packages(tmp_path: Path)
     write_pack(site, "b", "numlet>=2\n")
     write_pack(site, "old.disabled")
     (site.comfyui / "custom_nodes" / "single.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
-    with served(tmp_path / "served") as url:
+    with serve_folder(tmp_path / "served") as url:
         install(environment, "--no-index", f"{url}/urllet-3.0-py3-none-any.whl")
         before = hash_folder(environment)
         adoption = run_adoption(site, environment)

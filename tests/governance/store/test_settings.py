@@ -85,3 +85,13 @@ def test_a_pipe_is_refused_instead_of_waited_for(config: Path) -> None:
     with pytest.raises(Failure, match="not a regular file") as caught:
         read_settings(config, {})
     assert caught.value.code == "config-unreadable"
+
+
+def test_indexes_of_packages_are_checked(config: Path) -> None:
+    config.write_text('[network.indexes]\n"https://host.example/cu126" = ["torch", "torchvision"]')
+    assert read_settings(config, {}).network.indexes == {"https://host.example/cu126": ("torch", "torchvision")}
+    for text in ('"https://me:secret@host.example" = ["torch"]', '"host" = ["torch"]', '"https://h.example" = ["a b"]'):
+        config.write_text(f"[network.indexes]\n{text}")
+        with pytest.raises(Failure, match=r"network\.indexes") as caught:
+            read_settings(config, {})
+        assert "a table of addresses and names" in caught.value.message

@@ -131,3 +131,31 @@ def test_lists_and_sources_of_uv_can_be_written_in_any_order() -> None:
     assert uv["override-dependencies"] == ["numpy==1.26"]
     assert uv["sources"] == {"sam": {"path": "/home/you/sam", "editable": True}}
     assert truth.parse_groups(text) == truth.parse_groups(PROJECT)
+
+
+INDEXES = {"https://host.example/cu126": ("torch", "torchvision")}
+
+
+def test_indexes_are_written_once_and_leave_no_trace() -> None:
+    text = truth.set_indexes(PROJECT, INDEXES)
+    assert truth.set_indexes(text, INDEXES) == text
+    uv = tomllib.loads(text)["tool"]["uv"]
+    assert uv["index"] == [{"name": uv["index"][0]["name"], "url": "https://host.example/cu126", "explicit": True}]
+    assert uv["sources"] == {name: {"index": uv["index"][0]["name"]} for name in ("torch", "torchvision")}
+    assert tomllib.loads(text)["project"]["optional-dependencies"] == {"indexed": ["torch", "torchvision"]}
+    assert truth.parse_groups(text) == truth.parse_groups(PROJECT)
+    assert truth.set_indexes(text, {}) == PROJECT
+    assert truth.set_indexes(PROJECT, {}) == PROJECT
+
+
+def test_changed_index_replaces_the_old_one_beside_the_users() -> None:
+    mine = PROJECT + 'index = [{ name = "mine", url = "https://mine.example/simple" }]\n'
+    mine = truth.set_editables(mine, {"editlet": "/src/editlet"})
+    text = truth.set_indexes(truth.set_indexes(mine, INDEXES), {"https://host.example/cpu": ["torch", "editlet"]})
+    uv = tomllib.loads(text)["tool"]["uv"]
+    assert [index["url"] for index in uv["index"]] == ["https://mine.example/simple", "https://host.example/cpu"]
+    assert uv["sources"]["editlet"] == {"path": "/src/editlet", "editable": True}
+    assert uv["sources"].keys() == {"editlet", "torch"}
+    overridden = truth.set_overrides(text, ["numpy==1.26.4"])
+    assert tomllib.loads(overridden)["tool"]["uv"]["override-dependencies"] == ["numpy==1.26.4"]
+    assert tomllib.loads(truth.set_indexes(mine, {}))["tool"]["uv"] == tomllib.loads(mine)["tool"]["uv"]

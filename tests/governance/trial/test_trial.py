@@ -120,7 +120,10 @@ def test_install_scripts_use_the_configured_index() -> None:
 
 
 def test_install_scripts_may_be_kept_from_the_index_while_online() -> None:
-    variables = build_installer_variables(network(no_index=True, find_links=("/a", "/b")))
+    variables = build_installer_variables(network(no_index=True, find_links=("/a", "/b c")))
     assert variables["PIP_NO_INDEX"] == "1"
     assert "UV_OFFLINE" not in variables
-    assert (variables["PIP_FIND_LINKS"], variables["UV_FIND_LINKS"]) == ("/a /b", "/a,/b")
+    assert (variables["PIP_FIND_LINKS"], variables["UV_FIND_LINKS"]) == (
+        "file:///a file:///b%20c",
+        "file:///a,file:///b%20c",
+    )
