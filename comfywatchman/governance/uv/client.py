@@ -172,8 +172,7 @@ class Uv:
 
     def find_python(self, version: str) -> UvResult:
         """Find an interpreter of this machine by its version; the output is its path."""
-        argv = ["python", "find", "--no-project", "--system", version]
-        return self._run(argv, timeout_seconds=_QUERY_SECONDS)
+        return self._run(["python", "find", "--no-project", "--system", version], timeout_seconds=_QUERY_SECONDS)
 
     def install_pins(
         self,
@@ -195,8 +194,7 @@ class Uv:
         """
         self.progress("Installing packages")
         argv = ["pip", "install", "--no-deps", *self._index_options(), "--link-mode", link_mode]
-        argv += list_torch_options(torch_backend, None)
-        argv += ["--python", str(_interpreter_path(environment))]
+        argv += [*list_torch_options(torch_backend, None), "--python", str(_interpreter_path(environment))]
         if require_hashes:
             argv.append("--require-hashes")
         argv += ["--requirement", str(requirements)]
