@@ -119,6 +119,8 @@ def _describe_plan(inspection: Inspection) -> list[str]:
     if wheels:
         size = f"{inspection.wheel_bytes / 1e9:.1f} GB"
         lines.append(f"  {len(wheels)} rebuilt from their files, {size}: {shorten_list(wheels, most=_MAX_NAMED)}")
+    for url, packages in sorted(inspection.indexes.items()):
+        lines.append(f"  index for {', '.join(packages)}: {url} (written to [network.indexes] of config.toml)")
     if old.unreadable:
         lines.append(f"  not kept: {shorten_list(old.unreadable, most=_MAX_NAMED)}")
     lines.append(f"Node packs to register: {len(inspection.nodes)}")

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.code_tree import hash_code_tree
 from comfywatchman.base.errors import Failure
@@ -15,6 +17,7 @@ from comfywatchman.base.files import read_regular
 from comfywatchman.base.git import read_head, read_origin
 from comfywatchman.governance.adoption.installed_wheel import MAX_RECORD_BYTES, UnverifiableError, build_wheel
 from comfywatchman.governance.adoption.old_environment import OldEnvironment
+from comfywatchman.governance.adoption.package_sources import find_indexes, find_unavailable
 from comfywatchman.governance.adoption.plan import (
     ADOPTED_GROUP,
     AdoptionPlan,
@@ -35,14 +38,10 @@ from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.governed import record_governed
 from comfywatchman.governance.store.records import GenerationMark, NodeRegistry, Operation, RegisteredNode
 from comfywatchman.governance.uv.client import UvResult
-from comfywatchman.governance.uv.error_parser import classify
-from comfywatchman.governance.uv.package_indexes import write_requirements
-from comfywatchman.governance.uv.requirement_files import read_requirements
+from comfywatchman.governance.uv.requirement_files import read_comfyui_requirements, read_requirements
 
 _MAX_CONFLICTS: Final = 10
 _SIZE: Final = re.compile(r"[0-9]{1,18}")
-_UNREACHABLE: Final = frozenset({"network", "other"})
-"""Kinds of uv errors that do not show whether an index has a package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,7 @@ class Inspection:
         nodes: The folders of the node packs to register, by id.
         refused_nodes: Packs that cannot be registered, each with the reason.
         wheel_bytes: The size of the installed files of which wheels are built.
+        indexes: Indexes to configure (`[network.indexes]`), by URL with their packages.
     """
 
     old: OldEnvironment
@@ -64,6 +64,7 @@ class Inspection:
     nodes: Mapping[str, Path]
     refused_nodes: Mapping[str, str]
     wheel_bytes: int
+    indexes: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +103,21 @@ def inspect_environment(context: GovContext, old: OldEnvironment) -> Inspection:
     classified = [classify_package(package) for package in old.packages.values()]
     context.uv.progress("Looking up the packages")
     lines = [package.line for package in classified if package.source in {"index", "url"}]
+    nodes, refused = _find_nodes(context)
+    named = _find_named_indexes(context, nodes)
+    configured = context.settings.network.indexes
     with staging.open_staging(context.layout, contents={}) as work:
-        missing = set(_find_unavailable(context, work.folder, lines))
+        missing = set(find_unavailable(context, work.folder, lines, configured))
+        pins = [package.line for package in classified if package.source == "index" and package.line in missing]
+        indexes = find_indexes(context, work.folder, pins, named=named, installed=tuple(old.packages))
+    indexed = {name for names in indexes.values() for name in names}
     kept = []
     for package in classified:
         is_gone = package.source == "editable" and not Path(package.folder).is_dir()
-        kept.append(replace(package, source="wheel", line="") if is_gone or package.line in missing else package)
-    nodes, refused = _find_nodes(context)
+        is_lost = is_gone or (package.line in missing and package.name not in indexed)
+        kept.append(replace(package, source="wheel", line="") if is_lost else package)
     sizes = [_measure_files(old.packages[package.name].info) for package in kept if package.source == "wheel"]
-    return Inspection(old, tuple(kept), base, nodes, refused, sum(sizes))
+    return Inspection(old, tuple(kept), base, nodes, refused, sum(sizes), indexes)
 
 
 def adopt(context: GovContext, inspection: Inspection) -> Adoption:
@@ -126,6 +133,7 @@ def adopt(context: GovContext, inspection: Inspection) -> Adoption:
     context = _use_python(context, old)
     started_at = format_utc(context.clock.now())
     environment_init.create_layout(layout)
+    context = _use_indexes(context, inspection.indexes)
     kept, unkept = _build_wheels(context, inspection)
     lines = {node_id: read_requirements(folder).lines for node_id, folder in inspection.nodes.items()}
     plan = build_plan(old, kept, inspection.base, lines)
@@ -173,27 +181,24 @@ def _use_python(context: GovContext, old: OldEnvironment) -> GovContext:
     return replace(context, python=old.python.resolve())
 
 
-def _find_unavailable(context: GovContext, folder: Path, lines: Sequence[str]) -> list[str]:
-    """Return the lines that no index can provide; halves of a list that fails are tried again."""
-    if not lines:
-        return []
-    requirements = write_requirements(folder, lines, context.settings.network.indexes)
-    result = context.uv.compile_hashes(requirements, python=context.python)
-    if result.is_success:
-        return []
-    if not context.settings.network.offline and classify(result.status, result.errors) in _UNREACHABLE:
-        raise Failure(
-            "gov-lock-failed",
-            f"The packages could not be looked up: {result.error_summary}",
-            hint="Check the network and [network] of the governed root, then run: gov init --adopt",
-        )
-    if len(lines) == 1:
-        return list(lines)
-    half = len(lines) // 2
-    return [
-        *_find_unavailable(context, folder, lines[:half]),
-        *_find_unavailable(context, folder, lines[half:]),
-    ]
+def _find_named_indexes(context: GovContext, nodes: Mapping[str, Path]) -> tuple[str, ...]:
+    """Return the indexes that options in the requirement files of ComfyUI and the packs name."""
+    base = read_comfyui_requirements(context.comfyui)
+    urls = list(base.index_urls) if base is not None else []
+    for folder in nodes.values():
+        urls += read_requirements(folder).index_urls
+    return tuple(dict.fromkeys(urls))
+
+
+def _use_indexes(context: GovContext, indexes: Mapping[str, tuple[str, ...]]) -> GovContext:
+    """Write indexes into `config.toml`, and return the context with them."""
+    if not indexes:
+        return context
+    settings = context.settings
+    merged = {**settings.network.indexes, **indexes}
+    environment_init.store_indexes(context.layout.config, merged)
+    network = msgspec.structs.replace(settings.network, indexes=merged)
+    return replace(context, settings=msgspec.structs.replace(settings, network=network))
 
 
 def _find_nodes(context: GovContext) -> tuple[dict[str, Path], dict[str, str]]:

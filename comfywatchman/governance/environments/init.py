@@ -85,6 +85,20 @@ def store_comfyui_dir(config: Path, comfyui: Path) -> None:
         write_atomic(config, tomlkit.dumps(document).encode())
 
 
+def store_indexes(config: Path, indexes: Mapping[str, Sequence[str]]) -> None:
+    """Write the indexes of packages into the `config.toml` of a governed root.
+
+    Raises:
+        Failure: `file-unreadable` or `state-unwritable`.
+    """
+    document = tomlkit.parse(read_regular(config, max_bytes=_MAX_REQUIREMENTS_BYTES).decode())
+    network = document.setdefault("network", tomlkit.table())
+    table = network.setdefault("indexes", tomlkit.table())
+    for url, packages in indexes.items():
+        table[url] = list(packages)
+    write_atomic(config, tomlkit.dumps(document).encode())
+
+
 def read_base_requirements(comfyui: Path, *, with_manager: bool = False) -> tuple[str, ...]:
     """Return the requirement lines of ComfyUI itself; none when it has no requirements.txt.
 

@@ -249,14 +249,14 @@ class Uv:
         return self._run(argv, timeout_seconds=_LOCK_SECONDS, folder=requirements[0].parent)
 
     def compile_hashes(self, requirements: Path, *, python: Path, torch_backend: str | None = None) -> UvResult:
-        """Look up the files that the index has for exact pins; the output is a requirements file with their hashes.
+        """Look up the files that the index has for exact pins; the output has hashes and indexes.
 
         Args:
             requirements: A file of pins, `name==1.0` on each line.
             python: The interpreter whose platform counts, an absolute path.
             torch_backend: The builds of torch; None for those of the package index.
         """
-        argv = ["--no-deps", "--generate-hashes", *list_torch_options(torch_backend, None)]
+        argv = ["--no-deps", "--generate-hashes", "--emit-index-annotation", *list_torch_options(torch_backend, None)]
         return self._compile(requirements, python, *argv)
 
     def pin(self, requirements: Path, *, python: Path) -> UvResult:

@@ -38,6 +38,7 @@ _BYTE_ORDER_MARKS: Final = (
 )
 _INCLUDE: Final = re.compile(r"(?:-r|--requirement)(?:[ =]\s*|(?=[^\s-]))(.+)")
 _EDITABLE: Final = re.compile(r"(?:-e|--editable)(?:[ =]\s*|(?=[^\s-]))(.+)")
+_INDEX_OPTION: Final = re.compile(r"(?:-i|--index-url|--extra-index-url)[ =]\s*((?:https?|file)://\S+)")
 _LINE_OPTION: Final = re.compile(r"\s--(?:hash|config-settings?|global-option|install-option)[ =].*$")
 _EGG: Final = re.compile(r"(?:^|&)egg=([A-Za-z0-9][A-Za-z0-9._-]*)(\[[^]]*\])?")
 _SCHEMES: Final = frozenset({"https", "git+https", "git+ssh"})
@@ -58,6 +59,7 @@ class NodeRequirements:
         hints: Lines of the pack's other requirement files: the bounds for packages that it installs by itself.
         unparseable: Lines that cannot be governed, as `file: line (reason)`; URLs without credentials.
         options: The lines of `unparseable` that are options of pip, such as `--extra-index-url`.
+        index_urls: The indexes that these options name, without those whose URL contains credentials.
     """
 
     lines: tuple[str, ...] = ()
@@ -65,6 +67,7 @@ class NodeRequirements:
     hints: tuple[str, ...] = ()
     unparseable: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    index_urls: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -75,6 +78,7 @@ class _RequirementCollector:
     unnamed: dict[str, None] = field(default_factory=dict)
     unparseable: dict[str, None] = field(default_factory=dict)
     options: dict[str, None] = field(default_factory=dict)
+    index_urls: dict[str, None] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
 
 
@@ -134,6 +138,7 @@ def _build_requirements(main: _RequirementCollector, hints: _RequirementCollecto
         hints=tuple(line for line in hints.lines if line not in main.lines),
         unparseable=tuple(main.unparseable),
         options=tuple(main.options),
+        index_urls=tuple(main.index_urls),
     )
 
 
@@ -204,6 +209,9 @@ def _parse_lines(lines: list[str], name: str, collector: _RequirementCollector, 
             collector.unparseable[description] = None
             if line.startswith("-") and not _EDITABLE.fullmatch(line):
                 collector.options[description] = None
+            index = _INDEX_OPTION.fullmatch(line)
+            if index and "@" not in index[1]:
+                collector.index_urls[index[1]] = None
     if len(lines) > _MAX_LINES:
         collector.unparseable[f"{name}: only its first {_MAX_LINES} lines were read"] = None
 

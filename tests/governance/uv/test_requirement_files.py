@@ -224,3 +224,13 @@ def test_manager_requirements_count_only_with_the_manager(tmp_path: Path) -> Non
     assert without is not None
     assert with_manager.lines == ("torch", "comfyui_manager==4.0")
     assert without.lines == ("torch",)
+
+
+def test_indexes_are_read_from_options_without_credentials(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text(
+        "--extra-index-url https://host.example/cu126\n-i=https://pypi.example/simple\n"
+        "--index-url https://me:secret@host.example\n--find-links https://host.example/wheels\n"
+    )
+    requirements = read_requirements(tmp_path)
+    assert requirements.index_urls == ("https://host.example/cu126", "https://pypi.example/simple")
+    assert len(requirements.options) == 4
