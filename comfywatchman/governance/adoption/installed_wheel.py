@@ -28,7 +28,16 @@ from comfywatchman.governance.adoption.old_environment import OldPackage
 MAX_RECORD_BYTES: Final = 64 << 20
 _COLUMNS: Final = 3
 _OF_THE_INSTALLER: Final = frozenset(
-    {"INSTALLER", "REQUESTED", "direct_url.json", "RECORD", "RECORD.jws", "RECORD.p7s"}
+    {
+        "INSTALLER",
+        "REQUESTED",
+        "direct_url.json",
+        "uv_cache.json",
+        "uv_build.json",
+        "RECORD",
+        "RECORD.jws",
+        "RECORD.p7s",
+    }
 )
 _TAG: Final = re.compile(r"[A-Za-z0-9_.]+(?:-[A-Za-z0-9_.]+){2}")
 _MOMENT: Final = (1980, 1, 1, 0, 0, 0)

@@ -9,6 +9,7 @@ import pytest
 
 from comfywatchman.governance.adoption.adopt import adopt, inspect_environment
 from comfywatchman.governance.adoption.old_environment import read_old_environment
+from comfywatchman.governance.environments import generation
 from comfywatchman.governance.store.settings import read_settings
 from tests.governance import changes
 from tests.governance.adoption.old_environments import install, make_environment, write_pack
@@ -90,3 +91,6 @@ def test_without_an_index_the_build_is_kept_as_a_wheel(site: Site, builds: tuple
         inspection = inspect_environment(context, read_old_environment(python))
         adoption = adopt(context, inspection)
     assert (inspection.indexes, adoption.wheels) == ({}, ("torch",))
+    mark = generation.read_mark(site.layout, generation.current_key(site.layout))
+    assert mark is not None
+    assert mark.unverifiable == ()
