@@ -95,6 +95,8 @@ CODES: Final[dict[str, str]] = {
     "gov-torch-builds": "Packages of the torch family are built for different CUDA versions.",
     "gov-promote-failed": "A promotion failed; production is unchanged.",
     "gov-bad-pin": "The given pin is not valid (PACKAGE==VERSION).",
+    "gov-bad-requirement": "The given text is not a requirement line.",
+    "gov-package-unknown": "A package was neither added nor pinned by the user.",
     "gov-adoption-unconfirmed": "An adoption was shown and not confirmed.",
     "gov-needs-resolution": "The packages of the nodes conflict.",
     "jobs-file-invalid": "A job file, workflows.yaml or global_config.yaml cannot be used.",

@@ -211,8 +211,8 @@ def _print_start(start: ProductionStart) -> None:
     click.echo(printable(f"ComfyUI did not start in the environment: {start.reason}"), err=True)
     if start.missing_module is not None:
         text = (
-            f"The module {start.missing_module} is missing. Add its package to a dependency group of pyproject.toml in "
-            "the governed root, then run: gov init"
+            f"The module {start.missing_module} is missing. If its package has the same name: "
+            f"gov package add {start.missing_module}"
         )
         click.echo(printable(text), err=True)
     click.echo(printable(f"Production is unproven until it starts. Log: {start.log}"), err=True)

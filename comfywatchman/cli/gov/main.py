@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "check": "comfywatchman.cli.gov.root:check",
     "node": "comfywatchman.cli.gov.main:node",
     "tx": "comfywatchman.cli.gov.main:tx",
+    "package": "comfywatchman.cli.gov.main:package",
     "resolve": "comfywatchman.cli.gov.resolve:resolve",
     "rollback": "comfywatchman.cli.gov.history:rollback",
     "undo": "comfywatchman.cli.gov.history:undo",
@@ -36,6 +37,12 @@ TX_COMMANDS: Final = {
     "inspect": "comfywatchman.cli.gov.tx:inspect",
     "abort": "comfywatchman.cli.gov.tx:abort",
     "promote": "comfywatchman.cli.gov.tx:promote",
+}
+PACKAGE_COMMANDS: Final = {
+    "add": "comfywatchman.cli.gov.package:add",
+    "remove": "comfywatchman.cli.gov.package:remove",
+    "pin": "comfywatchman.cli.gov.package:pin",
+    "list": "comfywatchman.cli.gov.package:list_packages",
 }
 SNAPSHOT_COMMANDS: Final = {
     "list": "comfywatchman.cli.gov.history:list_snapshots",
@@ -90,6 +97,11 @@ def node() -> None:
 @click.group(cls=LazyGroup, locations=TX_COMMANDS, context_settings=CONTEXT_SETTINGS, epilog=EXIT_CODES)
 def tx() -> None:
     """Try a node in a candidate environment, inspect the result, then promote or abort it."""
+
+
+@click.group(cls=LazyGroup, locations=PACKAGE_COMMANDS, context_settings=CONTEXT_SETTINGS, epilog=EXIT_CODES)
+def package() -> None:
+    """Add, remove and pin packages beside those of ComfyUI and the nodes."""
 
 
 @click.group(cls=LazyGroup, locations=SNAPSHOT_COMMANDS, context_settings=CONTEXT_SETTINGS, epilog=EXIT_CODES)

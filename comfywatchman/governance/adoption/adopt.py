@@ -19,7 +19,6 @@ from comfywatchman.governance.adoption.installed_wheel import MAX_RECORD_BYTES, 
 from comfywatchman.governance.adoption.old_environment import OldEnvironment
 from comfywatchman.governance.adoption.package_sources import find_indexes, find_unavailable
 from comfywatchman.governance.adoption.plan import (
-    ADOPTED_GROUP,
     AdoptionPlan,
     KeptPackage,
     build_plan,
@@ -244,7 +243,7 @@ def _declare(work: StagingDir, plan: AdoptionPlan) -> None:
     """Write the groups, the requirements that count, and the folders of editable packages into pyproject.toml."""
 
     def edit(text: str) -> str:
-        text = truth.set_group(text, ADOPTED_GROUP, plan.adopted)
+        text = truth.set_group(text, truth.ADOPTED_GROUP, plan.adopted)
         for node_id, lines in plan.node_lines.items():
             if lines:
                 text = truth.set_group(text, truth.node_group(node_id), lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from packaging.utils import canonicalize_name
@@ -13,9 +13,6 @@ from comfywatchman.governance.adoption.old_environment import OldEnvironment, Ol
 from comfywatchman.governance.checks.unmet_requirements import find_unmet_requirements
 from comfywatchman.governance.transactions.plan import find_closure
 from comfywatchman.governance.uv.requirement import build_marker_environment, parse_requirement
-
-ADOPTED_GROUP: Final = "adopted"
-"""The dependency group of packages that neither ComfyUI nor a node requires, or that come from a URL or folder."""
 
 Source = Literal["index", "url", "editable", "wheel"]
 

@@ -20,10 +20,7 @@ def judge(start: ProductionStart | None) -> CheckResult:
     if not start.has_started:
         action = f"Look into {printable_path(start.log)}, then run: gov init"
         if start.missing_module is not None:
-            action = (
-                f"Add the package of the module {start.missing_module} to a dependency group of pyproject.toml, "
-                "then run: gov init"
-            )
+            action = f"gov package add {start.missing_module}"
         return CheckResult(
             name=CHECK.name,
             vital=True,

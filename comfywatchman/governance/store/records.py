@@ -16,7 +16,9 @@ SCHEMA_VERSION: Final = 1
 TransactionStatus = Literal[
     "running", "completed", "failed", "aborted", "needs_resolution", "resolved", "promoted", "promote_failed"
 ]
-OperationKind = Literal["init", "node_add", "promote", "remove", "rollback", "undo", "migrate"]
+OperationKind = Literal[
+    "init", "node_add", "promote", "remove", "rollback", "undo", "migrate", "package", "comfyui_update"
+]
 
 
 class RegisteredNode(msgspec.Struct, frozen=True, kw_only=True):

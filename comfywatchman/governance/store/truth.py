@@ -18,6 +18,12 @@ BASE_GROUP: Final = "base"
 """The dependency group with ComfyUI's own requirements."""
 
 NODE_PREFIX: Final = "node-"
+ADOPTED_GROUP: Final = "adopted"
+"""The group of adopted packages that neither ComfyUI nor a node requires, or that come from a URL or folder."""
+
+PACKAGES_GROUP: Final = "packages"
+"""The group of packages that the user wants (`gov package add`)."""
+
 PROJECT: Final = "comfy-env"
 _INDEX_EXTRA: Final = "indexed"
 """An extra with the packages that have an index of their own, which is locked and never installed: uv looks up the
@@ -162,6 +168,24 @@ def add_constraints(text: str, pins: Sequence[str]) -> str:
     """
     existing = _parse_uv_list(text, "constraint-dependencies")
     return _set_uv_list(text, "constraint-dependencies", [*existing, *pins])
+
+
+def parse_constraints(text: str) -> tuple[str, ...]:
+    """Return the lines of `[tool.uv] constraint-dependencies`.
+
+    Raises:
+        Failure: `gov-truth-damaged`.
+    """
+    return tuple(line for line in _parse_uv_list(text, "constraint-dependencies") if isinstance(line, str))
+
+
+def set_constraints(text: str, lines: Sequence[str]) -> str:
+    """Return the text with exactly these constraints; without any, the key is removed.
+
+    Raises:
+        Failure: `gov-truth-damaged`.
+    """
+    return _set_uv_list(text, "constraint-dependencies", lines)
 
 
 def set_dependency_metadata(text: str, entries: Sequence[Mapping[str, Any]]) -> str:

@@ -37,8 +37,13 @@ _FIND_BUNDLED_PIP: Final = (
 """CPython ships a wheel of pip (library reference, ensurepip); a distributor may leave it out."""
 
 
-def create(context: GovContext, environment: Path) -> None:
-    """Create a candidate with the packages of production; its changes never reach production or uv's cache.
+def create(context: GovContext, environment: Path, *, project: Path | None = None) -> None:
+    """Create a candidate; its changes never reach production or uv's cache.
+
+    Args:
+        context: The governed root.
+        environment: The candidate's folder.
+        project: A staging folder with the packages; None for those of production.
 
     Raises:
         Failure: `gov-candidate-failed`.
@@ -49,7 +54,7 @@ def create(context: GovContext, environment: Path) -> None:
         environment.parent.mkdir(parents=True, exist_ok=True)
         with staging.open_staging(context.layout) as work:
             _require_success(uv.make_environment(environment, python=python, seed=False), "it could not be created")
-            result = uv.sync(work.folder, environment, python=python, link_mode=mode)
+            result = uv.sync(project or work.folder, environment, python=python, link_mode=mode)
             _require_success(result, "the packages of production could not be installed")
         _install_pip(uv, environment, python=python, project=context.layout.root)
         install_hook(environment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -40,7 +41,8 @@ def evaluate(spec: TrialSpec) -> tuple[Judgement, RunLogs]:
         spec.scratch.mkdir(parents=True, exist_ok=True)
         spec.stdout.parent.mkdir(parents=True, exist_ok=True)
         # First: whether production starts without the node decides what a failure of the candidate means.
-        before = _load_or_run_baseline(spec)
+        production = spec if spec.baseline_comfyui is None else replace(spec, comfyui=spec.baseline_comfyui)
+        before = _load_or_run_baseline(production)
         after = start_comfyui(spec, spec.python, spec.nodes, spec.scratch / "after", (spec.stdout, spec.stderr))
         judgement = build_judgement(spec.node_id, after, before)
         logs = RunLogs(stdout=str(spec.stdout), stderr=str(spec.stderr), run_exit_code=judgement.exit_code)

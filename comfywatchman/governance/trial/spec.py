@@ -37,6 +37,7 @@ class TrialSpec:
         use_cpu: Returns, just before a start, whether the GPU must not be used.
         choose_port: Returns a free port of 127.0.0.1.
         max_log_bytes: The amount of output that a start may print.
+        baseline_comfyui: The folder of `main.py` in production; None when it is the same.
     """
 
     comfyui: Path
@@ -57,6 +58,7 @@ class TrialSpec:
     use_cpu: Callable[[], bool] = lambda: True
     choose_port: Callable[[], int] = find_free_port
     max_log_bytes: int = MAX_LOG_BYTES
+    baseline_comfyui: Path | None = None
 
     @property
     def other_nodes(self) -> dict[str, Path]:

@@ -19,7 +19,7 @@ def build_judgement(node_id: str, after: StartOutcome, before: StartOutcome | No
     """Return the judgement of a start.
 
     Args:
-        node_id: The node under trial.
+        node_id: The node under trial; empty when only packages change.
         after: The start in the candidate, with the node.
         before: The baseline: a start in production, without the node; None when there is none.
     """
@@ -51,7 +51,7 @@ def pack_name(module: str) -> str:
 def _collect_findings(node_id: str, after: StartOutcome, before: StartOutcome | None) -> list[Finding]:
     findings = [_build_start_finding(node_id, after, before)]
     if after.has_started and before is not None and not before.has_started:
-        detail = f"Production does not start without {node_id}: {_describe_trouble(before)}"
+        detail = f"Production does not start without {node_id or 'the change'}: {_describe_trouble(before)}"
         findings.append(Finding(name="start", status="warn", detail=detail))
     if after.unasked is not None:
         detail = f"This ComfyUI does not support {after.unasked}, so it was started with all of its own custom nodes."
@@ -70,9 +70,10 @@ def _build_start_finding(node_id: str, after: StartOutcome, before: StartOutcome
     if not after.has_started:
         detail = _describe_trouble(after)
         if before is not None and before.has_started:
-            detail = f"{detail} Production starts without {node_id}."
+            detail = f"{detail} Production starts without {node_id or 'the change'}."
         elif before is not None:
-            detail = f"{detail} Production does not start without {node_id} either: {_describe_trouble(before)}"
+            subject = node_id or "the change"
+            detail = f"{detail} Production does not start without {subject} either: {_describe_trouble(before)}"
         return Finding(name="start", status="fail", detail=detail)
     if after.how == "server":
         return Finding(name="start", status="ok", detail="ComfyUI started and responded.")
@@ -100,7 +101,7 @@ def _build_import_findings(node_id: str, after: StartOutcome, before: StartOutco
             findings.append(Finding(name="import", status="warn", detail=detail))
     if node_id in after.imported:
         findings.append(Finding(name="import", status="ok", detail=f"{node_id} was imported."))
-    elif after.how == "server" and node_id not in after.failures:
+    elif node_id and after.how == "server" and node_id not in after.failures:
         findings.append(Finding(name="import", status="unknown", detail=f"The log does not name {node_id}."))
     return findings
 

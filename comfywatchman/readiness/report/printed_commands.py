@@ -43,6 +43,7 @@ COMMAND_NAMES: Final[Mapping[str, frozenset[str]]] = {
             "check",
             "node",
             "tx",
+            "package",
             "resolve",
             "rollback",
             "undo",
