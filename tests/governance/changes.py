@@ -124,7 +124,8 @@ def assert_consistent(site: Site) -> None:
     assert not layout.journal.exists()
     assert list(layout.work.iterdir()) == []
     assert [path.name for path in layout.generations.iterdir() if not generation.read_mark(layout, path.name)] == []
-    promoted = {one.ref for one in read_operations(layout) if one.kind == "promote"}
+    promotions = [one.ref for one in read_operations(layout) if one.kind == "promote"]
+    promoted = {txid for ref in promotions for txid in ref.split(", ")}
     assert {one.txid for one in transaction.read_all(layout) if one.status == "promoted"} <= promoted
     modules = [package.name for package in mark.packages]
     assert site.run_in_production(f"import {', '.join(modules)}; print('well')") == "well"

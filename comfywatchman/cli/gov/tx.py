@@ -8,6 +8,7 @@ import click
 
 from comfywatchman.base.text import shorten_list
 from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
+from comfywatchman.cli.gov.package import print_outcome
 from comfywatchman.cli.options import complete_names, json_option
 from comfywatchman.cli.render import DONE, FAILED, USAGE, print_step, print_table, printable
 
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from comfywatchman.governance.store.records import ConflictReport, Transaction
+    from comfywatchman.governance.transactions import gates
 
 _MAX_SHOWN: Final = 8
 
 
 @click.command(cls=GovCommand)
-@click.argument("node_id", metavar="NODE", shell_complete=complete_names("node"))
+@click.argument("node_ids", metavar="NODE...", nargs=-1, shell_complete=complete_names("node"))
+@click.option("--all", "every", is_flag=True, help="Every registered node whose requirements are not in production.")
 @click.option(
     "--timeout",
     "timeout_seconds",
@@ -29,18 +32,28 @@ _MAX_SHOWN: Final = 8
 )
 @json_option
 @click.pass_context
-def run(context: click.Context, node_id: str, timeout_seconds: float | None, as_json: bool) -> None:
+def run(
+    context: click.Context, node_ids: tuple[str, ...], every: bool, timeout_seconds: float | None, as_json: bool
+) -> None:
     """Try NODE: build a candidate environment, install its requirements there, and start ComfyUI in it.
 
-    Production stays unchanged, whatever the node does. Exits with 1 when the node failed.
+    Production stays unchanged, whatever the node does. Several nodes are tried with one start; when it fails, halves of
+    them are, until the node that breaks it is found. Exits with 1 when a node failed.
 
     \b
     Examples:
       gov tx run PACK
-      gov tx run PACK --timeout 300
+      gov tx run PACK OTHER --timeout 300
+      gov tx run --all
     """
     from comfywatchman.governance.transactions.run import run_transaction
 
+    if every == bool(node_ids):
+        raise click.UsageError("Give the nodes to try, or --all.")
+    if every or len(node_ids) > 1:
+        _run_several(context, node_ids, timeout_seconds, as_json=as_json)
+        return
+    node_id = node_ids[0]
     with open_gov(context.obj, f"tx run {node_id}", activity=f"Trying {node_id}") as (gov, show):
         tried = run_transaction(gov, node_id, timeout_seconds=timeout_seconds, progress=show)
     if as_json:
@@ -49,6 +62,31 @@ def run(context: click.Context, node_id: str, timeout_seconds: float | None, as_
         _print_transaction(tried)
         print_next_step(tried)
     context.exit(DONE if tried.status == "completed" else FAILED)
+
+
+def _run_several(
+    context: click.Context, node_ids: tuple[str, ...], timeout_seconds: float | None, *, as_json: bool
+) -> None:
+    """Try several nodes together, without names those whose requirements are not in production, and print each."""
+    from comfywatchman.governance.transactions.several import find_untried, run_several
+
+    with open_gov(context.obj, "tx run", activity="Trying several nodes") as (gov, show):
+        wanted = node_ids or find_untried(gov)
+        tried = run_several(gov, wanted, timeout_seconds=timeout_seconds, progress=show) if wanted else ()
+    if as_json:
+        print_result(context, tried)
+    elif not tried:
+        click.echo("The requirements of all registered nodes are in production.")
+    else:
+        print_table(
+            ("Node", "Status", "Transaction", "Reason"),
+            [(record.node_id, record.status, record.txid, record.error or "") for record in tried],
+            whole="Transaction",
+        )
+        completed = [record.txid for record in tried if record.status == "completed"]
+        if completed:
+            print_step(f"Next, promote them together: gov tx promote {' '.join(completed)}")
+    context.exit(DONE if all(record.status == "completed" for record in tried) else FAILED)
 
 
 @click.command("list", cls=GovCommand)
@@ -129,19 +167,25 @@ def abort(context: click.Context, txid: str, as_json: bool) -> None:
 
 
 @click.command(cls=GovCommand)
-@click.argument("txid", shell_complete=complete_names("transaction"))
+@click.argument("txids", metavar="TXID...", nargs=-1, required=True, shell_complete=complete_names("transaction"))
 @click.option("--approve-core", is_flag=True, help="Allow changes of core packages such as torch and numpy.")
 @click.option("--reason", default="", help="Why core packages may change; kept in the record.")
 @click.option("--allow-failed-run", is_flag=True, help="Promote although the start of ComfyUI failed.")
 @json_option
 @click.pass_context
 def promote(
-    context: click.Context, txid: str, approve_core: bool, reason: str, allow_failed_run: bool, as_json: bool
+    context: click.Context,
+    txids: tuple[str, ...],
+    approve_core: bool,
+    reason: str,
+    allow_failed_run: bool,
+    as_json: bool,
 ) -> None:
     """Put the tried node of the transaction TXID in production.
 
     A new environment is built beside production, verified and tested; then production is switched in one step. A
-    failure before that leaves production unchanged. Exits with 2 when packages conflict.
+    failure before that leaves production unchanged. Several transactions are promoted in one operation, after ComfyUI
+    was started with all of their nodes. Exits with 2 when packages conflict.
 
     \b
     Examples:
@@ -155,6 +199,10 @@ def promote(
     if approve_core and not reason:
         raise click.UsageError("--approve-core needs --reason TEXT: it is kept in the record.")
     consent = gates.Consent(approve_core=approve_core, reason=reason, allow_failed_run=allow_failed_run)
+    if len(txids) > 1:
+        _promote_several(context, txids, consent, as_json=as_json)
+        return
+    txid = txids[0]
     with open_gov(context.obj, f"tx promote {txid}", activity="Promoting") as (gov, show):
         record = promotion.promote(gov, txid, consent, report=conflict_report.report_conflict, progress=show)
         conflict = resolve.read_report(gov.layout, txid) if record.status == "needs_resolution" else None
@@ -169,6 +217,23 @@ def promote(
         _print_transaction(record)
         print_next_step(record)
     context.exit({"promoted": DONE, "needs_resolution": USAGE}.get(record.status, FAILED))
+
+
+def _promote_several(context: click.Context, txids: tuple[str, ...], consent: gates.Consent, *, as_json: bool) -> None:
+    from comfywatchman.governance.transactions.several_promotion import promote_several
+
+    with open_gov(context.obj, "tx promote", activity="Promoting") as (gov, _show):
+        outcome = promote_several(gov, txids, consent)
+    if as_json:
+        print_result(context, outcome)
+    else:
+        print_outcome(outcome)
+        if outcome.operation is not None:
+            click.echo(f"Promoted: {printable(outcome.operation.note)}")
+            print_step(f"To undo this: gov undo {outcome.operation.op_id}")
+        else:
+            click.echo(f"Not promoted: production is unchanged. Log: {printable(outcome.logs.stderr)}", err=True)
+    context.exit(DONE if outcome.operation is not None else FAILED)
 
 
 def show_conflict(report: ConflictReport, *, with_suggestions: bool = True) -> None:

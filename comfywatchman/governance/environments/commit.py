@@ -217,8 +217,9 @@ def _apply(layout: GovLayout, custom_nodes: Path, journal: Journal) -> None:
 def _write_records(layout: GovLayout, journal: Journal) -> None:
     operation = journal.operation
     write_if_changed(layout.operations / f"{operation.op_id}.json", to_json(operation))
-    if journal.transaction is not None:
-        write_if_changed(layout.transactions / f"{journal.transaction.txid}.json", to_json(journal.transaction))
+    transactions = journal.transactions if journal.transaction is None else (journal.transaction,)
+    for transaction in transactions:
+        write_if_changed(layout.transactions / f"{transaction.txid}.json", to_json(transaction))
     if journal.undone is not None:
         path = layout.operations / f"{journal.undone}.json"
         undone = read_state(path, Operation, only_look=True)

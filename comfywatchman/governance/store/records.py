@@ -112,10 +112,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
         classes_added: Node classes that the candidate has and the baseline lacks, by pack.
         classes_lost: Node classes that the baseline has and the candidate lacks, by pack.
         import_failures: Packs whose import failed, each with the last line of its traceback.
-        model_folders: The keys of the model folders that inputs list, by node class and input; several are separated
-            by commas. Readiness uses them as observed loaders.
-        widget_places: The positions of those inputs in the editor's list of widget values, by node class and input,
-            as far as they are known.
+        model_folders: The model folders that inputs list, by class and input (observed loaders), separated by commas.
+        widget_places: The known positions of those inputs in the editor's list of widget values, by class and input.
         model_directories: The folders of packs' own model folder keys, relative to `models`, by folder key.
     """
 
@@ -137,8 +135,7 @@ class PromotionPlan(msgspec.Struct, frozen=True, kw_only=True):
         direct_additions: Requirement lines for the node's group.
         override_additions: Entries for `[tool.uv] override-dependencies`, found by `gov resolve`: a requirement line,
             or `{package = {name = …}, dependencies = […]}` for the requirements of one package.
-        runtime_additions: Packages that the node installed by itself without declaring them; they are in
-            `direct_additions`, too.
+        runtime_additions: Those of `direct_additions` that the node installed by itself without declaring them.
         unparseable: Lines of its requirements that cannot be governed, each with the reason.
     """
 
@@ -237,8 +234,7 @@ class SnapshotMeta(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: `YYYYMMDDTHHMMSSZ-snap-<6 hexadecimal digits>`.
         created_at: The time when it was taken.
-        reason: `init`, `promote_pre`, `promote_post`, `remove_pre`, `remove_post`, `rollback_pre`, `rollback_post`,
-            `undo_pre`, `undo_post`.
+        reason: `init`, or the kind of the operation with `_pre` or `_post`, such as `promote_pre`.
         ref: The transaction, node or snapshot that it was taken for.
         generation: The key of its environment, which may have been pruned.
         sha256: The hash of each truth file, so that a damaged snapshot is detected before it is used.
@@ -305,6 +301,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         generation: The key of the new production environment.
         post_snapshot: The snapshot to write at the end.
         transaction: The record of the transaction when it is done; None when the operation has none.
+        transactions: The records of the transactions of an operation that has several.
         undone: The operation that an `undo` marks as undone.
         removed_node: The node whose code is deleted, with `--purge-code`; None otherwise.
     """
@@ -315,6 +312,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     generation: str | None
     post_snapshot: SnapshotMeta
     transaction: Transaction | None = None
+    transactions: tuple[Transaction, ...] = ()
     undone: str | None = None
     removed_node: str | None = None
 

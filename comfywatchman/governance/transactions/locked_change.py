@@ -1,4 +1,4 @@
-"""Change packages as a transaction: lock, start ComfyUI in a candidate of that lock, and promote it or leave it."""
+"""Change packages as a transaction: lock, start ComfyUI in a candidate of the lock, promote it or leave it."""
 
 from __future__ import annotations
 
@@ -48,6 +48,8 @@ class LockedChange:
         approved: Core packages that the user named, and that may change.
         approve_core: Whether all core packages may change.
         comfyui: The ComfyUI to start; None for the governed one.
+        pins: Tried versions that the lock prefers, `name==version`.
+        tried: Nodes that must be importable, and are not part of production yet.
         complete_journal: Adds what else the commit changes to its journal.
     """
 
@@ -58,6 +60,8 @@ class LockedChange:
     approved: Collection[str] = ()
     approve_core: bool = False
     comfyui: Path | None = None
+    pins: Collection[str] = ()
+    tried: Collection[str] = ()
     complete_journal: Callable[[Journal], Journal] = lambda journal: journal
 
 
@@ -95,13 +99,13 @@ def try_change(context: GovContext, change: LockedChange, *, evaluate_trial: Eva
     with staging.open_staging(layout) as work:
         old_lock = (work.folder / "uv.lock").read_text("utf-8")
         change.edit(work)
-        _lock(context, work)
+        _lock(context, work, tuple(change.pins))
         new_lock = (work.folder / "uv.lock").read_text("utf-8")
         _check_lock(context, change, old_lock, new_lock)
         before, after = set(parse_freeze_lines(old_lock)), set(parse_freeze_lines(new_lock))
         diff = PackageDiff(added=tuple(sorted(after - before)), removed=tuple(sorted(before - after)))
         judgement, logs = _start_candidate(context, change, work, evaluate_trial)
-        if judgement.exit_code != 0:
+        if judgement.exit_code != 0 or set(change.tried) & judgement.import_failures.keys():
             return ChangeOutcome(None, diff, judgement, logs)
         mark = _build(context, work)
         key = generation.current_key(layout)
@@ -121,8 +125,8 @@ def try_change(context: GovContext, change: LockedChange, *, evaluate_trial: Eva
         return ChangeOutcome(operation, diff, judgement, logs)
 
 
-def _lock(context: GovContext, work: StagingDir) -> None:
-    result = work.lock(context.uv, context.python)
+def _lock(context: GovContext, work: StagingDir, pins: tuple[str, ...]) -> None:
+    result = work.lock(context.uv, context.python, pins=pins)
     if not result.is_success:
         raise Failure(
             "gov-lock-failed",
@@ -168,7 +172,7 @@ def _start_candidate(
         )
         if change.comfyui is not None:
             spec = replace(spec, comfyui=change.comfyui, baseline_comfyui=context.comfyui)
-        return evaluate_trial(spec)
+        return evaluate_trial(replace(spec, also_tried=frozenset(change.tried)))
     finally:
         shutil.rmtree(environment, ignore_errors=True)
 

@@ -37,6 +37,7 @@ class TrialSpec:
         use_cpu: Returns, just before a start, whether the GPU must not be used.
         choose_port: Returns a free port of 127.0.0.1.
         max_log_bytes: The amount of output that a start may print.
+        also_tried: Further nodes under trial, when several are tried together.
         baseline_comfyui: The folder of `main.py` in production; None when it is the same.
     """
 
@@ -59,8 +60,10 @@ class TrialSpec:
     choose_port: Callable[[], int] = find_free_port
     max_log_bytes: int = MAX_LOG_BYTES
     baseline_comfyui: Path | None = None
+    also_tried: frozenset[str] = frozenset()
 
     @property
     def other_nodes(self) -> dict[str, Path]:
-        """The folders of the nodes without the one under trial."""
-        return {node_id: folder for node_id, folder in self.nodes.items() if node_id != self.node_id}
+        """The folders of the nodes without those under trial."""
+        tried = {self.node_id, *self.also_tried}
+        return {node_id: folder for node_id, folder in self.nodes.items() if node_id not in tried}

@@ -73,3 +73,33 @@ def test_promotion_prints_violations_and_differences(capsys: pytest.CaptureFixtu
     assert "not pinned: numlet wants x" in said
     assert "than the tried one: numlet 1.0 -> 2.0" in said
     assert "take this back" not in said
+
+
+@pytest.mark.slow
+def test_several_nodes_are_tried_and_promoted_together(gov_on: Gov) -> None:
+    gov_on.pack("depth", "plainlet")
+    gov_on.pack("pose", "numlet<2")
+    gov_on("node", "add", "--adopt", "--all")
+    tried = gov_on.json("tx", "run", "--all")
+    assert [(record["node_id"], record["status"]) for record in tried] == [
+        ("depth", "completed"),
+        ("pose", "completed"),
+    ]
+    promoted = gov_on("tx", "promote", *[record["txid"] for record in tried])
+    assert promoted.exit_code == 0, promoted.output
+    assert "depth, pose were promoted" in promoted.stdout
+    assert "requirements of all registered nodes" in gov_on("tx", "run", "--all").stdout
+    shown = gov_on("tx", "run", "depth", "pose").stdout
+    assert "Next, promote them together: gov tx promote" in shown
+    assert gov_on("tx", "run").exit_code == 2
+
+
+@pytest.mark.slow
+def test_one_of_several_nodes_fails(gov_on: Gov) -> None:
+    gov_on.pack("depth", "plainlet")
+    gov_on.pack("lost", "absentlet")
+    gov_on("node", "add", "--adopt", "--all")
+    result = gov_on("tx", "run", "depth", "lost")
+    assert result.exit_code == 1
+    assert "absentlet" in result.stdout
+    assert result.stdout.count("completed") == 1
