@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -304,19 +305,30 @@ def _start_guard(
     if is_kept:
         options.append("--keep")
     try:
-        child = ChildProcess(
-            [*prefix, sys.executable, "-I", "-S", guard.__file__, *options, "--", *command.argv],
-            extra_environment=command.variables,
-            folder=command.folder,
-            logs=(folder / LOG_NAME, folder / _GUARD_LOG_NAME),
-            pass_on=[reading],
-        )
+        with _hold_signals():
+            child = ChildProcess(
+                [*prefix, sys.executable, "-I", "-S", guard.__file__, *options, "--", *command.argv],
+                extra_environment=command.variables,
+                folder=command.folder,
+                logs=(folder / LOG_NAME, folder / _GUARD_LOG_NAME),
+                pass_on=[reading],
+            )
     except Failure:
         os.close(writing)
         raise
     finally:
         os.close(reading)
     return child, writing
+
+
+@contextlib.contextmanager
+def _hold_signals() -> Iterator[None]:
+    """Block signals for a guard that is started now, which inherits the mask and unblocks them itself."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, guard.HELD_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def _kill_left(record: ProcessRecord, folder: Path, systemd: SystemdPrograms | None) -> None:

@@ -32,6 +32,11 @@ FORWARDED_SIGNALS: Final = {
     signal.SIGTERM: signal.SIGTERM,
     signal.SIGUSR1: signal.SIGABRT,
 }
+HELD_SIGNALS: Final = (*FORWARDED_SIGNALS, signal.SIGHUP)
+"""Whoever starts the guard blocks these, or one that comes while its Python starts would end it without a record.
+
+The guard unblocks them once it can pass them on. USR2, which kills, is not among them.
+"""
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -65,11 +70,13 @@ class Guard:
 
     def run(self) -> int:
         """Run the program to its end, and return its exit status; negative for a signal."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
         for number in (*FORWARDED_SIGNALS, signal.SIGUSR2, signal.SIGCHLD, signal.SIGHUP):
             signal.signal(number, self._handle_signal)
         self._main_pid = self._start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
         self._started_ticks = read_start_ticks(self._main_pid)
         self._write_record()
         while self._status is None:
@@ -115,6 +122,8 @@ class Guard:
         signal.set_wakeup_fd(-1)
         for number in (*FORWARDED_SIGNALS, signal.SIGUSR2, signal.SIGCHLD, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
+        # One that was passed on since the fork acts now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
         # One log in the order of its lines.
         os.dup2(1, 2)
         os.execvp(self._argv[0], self._argv)  # noqa: S606 - no shell is wanted

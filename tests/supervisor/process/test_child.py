@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -90,6 +91,32 @@ def test_program_that_ignores_signals_is_killed(tmp_path: Path) -> None:
     with supervised(tmp_path, STUBBORN) as process:
         assert wait_until(lambda: process.count_log_bytes() > 0)
         assert process.stop(QUICK) == -signal.SIGKILL
+
+
+def test_signal_before_the_guard_is_ready_is_passed_on_and_recorded(tmp_path: Path) -> None:
+    # Sent at once: the guard's Python is still starting.
+    command = StartCommand("main", ("/bin/sleep", "600"), tmp_path, {}, 0)
+    for number, limits in (
+        (signal.SIGINT, StopLimits(interrupt=60.0)),
+        (signal.SIGTERM, StopLimits(interrupt=0.0, terminate=60.0)),
+        (signal.SIGABRT, StopLimits(dump=60.0)),
+    ):
+        folder = tmp_path / number.name
+        process = SupervisedProcess.start(command, folder, boot_id=BOOT, now_seconds=1.0, is_kept=False)
+        assert process.stop(limits) == -number
+        record = json.loads((folder / ".comfyui_guard.json").read_text())
+        assert record["status"] == -number
+        assert process.main_pid == record["pid"]
+        process.release()
+
+
+def test_start_leaves_the_signals_of_the_supervisor_as_they_were(tmp_path: Path) -> None:
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    code = "import signal; print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])), flush=True)"
+    with supervised(tmp_path, code) as process:
+        assert process.wait(60) == 0
+        assert process.log.read_text() == f"{sorted(blocked)}\n"
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == blocked
 
 
 def test_dump_shows_where_the_program_hangs(tmp_path: Path) -> None:
