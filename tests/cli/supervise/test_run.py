@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -17,6 +18,7 @@ from comfywatchman.supervisor.status import SupervisorStatus
 from tests.cli.supervise.calls import SupervisedWorkspace
 from tests.fakes import FakeClock
 from tests.supervisor.programs import is_running, wait_until
+from tests.supervisor.workspaces import MAIN as SCRIPTED_MAIN
 
 
 @pytest.mark.slow
@@ -60,6 +62,21 @@ def test_ctrl_c_ends_with_130_and_states_are_json(idle: SupervisedWorkspace) -> 
     assert states[0]["state"] == "starting"
     assert states[-1]["state"] == "stopped"
     assert states[0]["sentence"] == "ComfyUI is starting."
+
+
+@pytest.mark.slow
+def test_cli_restart_loop_42(idle: SupervisedWorkspace) -> None:
+    main = idle.workspace.comfyui("main")
+    (main / "main.py").write_text(SCRIPTED_MAIN)
+    idle.workspace.write_script("main", 42, 42, 0)
+    ended = idle.program("run", "--", "--preview-method", "auto")
+    assert ended.returncode == 0, ended.stderr
+    starts = idle.workspace.starts("main")
+    assert len(starts) == 3
+    assert {tuple(cast("list[str]", start["argv"])[:2]) for start in starts} == {("--preview-method", "auto")}
+    assert idle.read_status()["state"] == "stopped"
+    # Exits that ask for a restart are no crashes.
+    assert idle.json("incidents")["incidents"] == []
 
 
 @pytest.mark.slow
