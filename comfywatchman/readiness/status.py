@@ -245,7 +245,7 @@ class WorkflowEntry(msgspec.Struct, frozen=True):
         models: Number of model references in active nodes.
         missing_models: References that are not ready.
         missing_nodes: Node classes that are not ready.
-        inactive_models: Models that only muted or bypassed nodes name.
+        inactive_models: Models that only muted or bypassed nodes name, or nodes that no output needs.
         uncertain_count: Number of findings that may or may not be missing.
         problems: Problems of the file.
         last_resolved_at: The last time it became complete, UTC.

@@ -216,7 +216,7 @@ def _assemble(installation: Installation, extra_paths: Iterable[ExtraPath]) -> M
     folders: dict[str, ModelFolder] = {}
     for name, folder_directories in directories.items():
         if name not in NOT_MODEL_FOLDERS:
-            folders[name] = ModelFolder(name, tuple(folder_directories), _get_extensions(name))
+            folders[name] = ModelFolder(name, tuple(folder_directories), get_extensions(name))
     return ModelFolders(installation.models_directory, folders, defaults, tuple(directories[CUSTOM_NODES]), bases)
 
 
@@ -240,7 +240,8 @@ def _add_directory(directories: list[Path], directory: Path, *, is_default: bool
         directories.append(directory)
 
 
-def _get_extensions(name: str) -> frozenset[str]:
+def get_extensions(name: str) -> frozenset[str]:
+    """Return the suffixes of the files that a model folder lists, by canonical name; none means every file."""
     row = _load_table().folders.get(name)
     if row is None:
         return frozenset()

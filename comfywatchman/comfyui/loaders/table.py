@@ -23,6 +23,7 @@ NOT_FILES: Final = (
     "Baked VAE",
     "ESAM",
     "default",
+    "Default",
     "(use same)",
     "Select the LoRA to add to the text",
 )

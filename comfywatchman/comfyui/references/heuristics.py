@@ -13,6 +13,12 @@ from comfywatchman.comfyui.workflow.document import WorkflowNode
 _EXTENSION_HINTS: Final = (*MODEL_EXTENSIONS, ".gguf", ".onnx", ".patch", ".engine", ".task", ".torchscript")
 _LONGEST_NAME: Final = 400
 _MAX_NESTING: Final = 3
+_PREFIX_WORD: Final = "prefix"
+"""Part of the names of inputs that say how the names of saved files begin (`filename_prefix`)."""
+
+_SAVE_WORD: Final = "save"
+"""Part of the names of classes that write files; what they name need not exist yet."""
+
 _NOT_IN_NAMES: Final = ("\n", "://", "|")
 """Signs of prompt text, addresses, and choices such as `repository|file` that the node downloads itself."""
 
@@ -36,12 +42,15 @@ def guess_references(
         declared: Folders by file name, as the workflow's author declared them.
         possible_folder: The folder of an input of the class that may be this one; None when there is none.
     """
+    is_written = _PREFIX_WORD in name.lower() or _SAVE_WORD in node.class_type.lower()
     for file_name in dict.fromkeys(_find_file_names(value)):
         base_name = re.split(r"[\\/]", file_name)[-1]
         folder = declared.get(file_name) or declared.get(base_name)
         confidence: Confidence = "medium"
         if folder is not None:
             evidence = "declared by the author"
+        elif is_written:
+            continue
         elif possible_folder is not None:
             folder = possible_folder
             evidence = f"the file extension, in a class that takes one of {possible_folder}"

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from comfywatchman.base.json_values import as_list, as_mapping
+from comfywatchman.comfyui.loaders.name_resolution import NameResolution, get_resolution
 from comfywatchman.comfyui.loaders.table import NOT_FILES
+from comfywatchman.comfyui.packs.core_classes import load_core_classes
 from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS, Confidence, Reference
 from comfywatchman.comfyui.workflow.document import WorkflowNode
 
@@ -18,6 +20,7 @@ _NOT_A_NAME: Final = re.compile(r'[*?"|^$]|^\\')
 """Parts of search patterns: some nodes take a regular expression or wildcard between the brackets of a tag."""
 
 _PLAIN_TEXT_CLASSES: Final = ("CLIPTextEncode", "PrimitiveString")
+_ENCODER_CLASS: Final = "CLIPTextEncode"
 
 _HIGH: Final[Confidence] = "high"
 _MEDIUM: Final[Confidence] = "medium"
@@ -44,6 +47,11 @@ def is_plain_text(node: WorkflowNode) -> bool:
     return node.class_type.startswith(_PLAIN_TEXT_CLASSES)
 
 
+def _encodes_tags(node: WorkflowNode) -> bool:
+    """Return whether a node is an encoder of ComfyUI itself, for which a LoRA tag is text as any other."""
+    return node.class_type.startswith(_ENCODER_CLASS) and node.class_type in load_core_classes()
+
+
 def find_embeddings(node: WorkflowNode, name: str, text: str) -> Iterator[Reference]:
     """Yield the embeddings that a text names (`embedding:name`)."""
     if "embedding:" not in text:
@@ -62,16 +70,18 @@ def find_embeddings(node: WorkflowNode, name: str, text: str) -> Iterator[Refere
             evidence="embedding: in a text; the server skips one that is missing",
             confidence="high",
             tries=(embedding, f"{embedding}.safetensors", f"{embedding}.pt", f"{embedding}.bin"),
+            resolution=NameResolution.ANY_FOLDER,
         )
 
 
 def find_lora_tags(node: WorkflowNode, name: str, text: str) -> Iterator[Reference]:
     """Yield the LoRAs that a text names in tags (`<lora:name:1>`)."""
-    if "<l" not in text:
+    if "<l" not in text or _encodes_tags(node):
         return
     evidence, confidence = "<lora:…> in a text", _MEDIUM
     if is_plain_text(node):
         evidence, confidence = "<lora:…> in a text, which this class ignores", _LOW
+    resolution = get_resolution(node.class_type)
     names = [match.strip() for match in _LORA_TAG.findall(text)]
     for lora in dict.fromkeys(names):
         if _NOT_A_NAME.search(lora):
@@ -86,13 +96,21 @@ def find_lora_tags(node: WorkflowNode, name: str, text: str) -> Iterator[Referen
             kind="lora_tag",
             evidence=evidence,
             confidence=confidence,
-            tries=_list_tries(lora),
+            tries=_list_tries(lora, resolution),
+            resolution=resolution,
         )
 
 
-def _list_tries(name: str) -> tuple[str, ...]:
+def _list_tries(name: str, resolution: NameResolution) -> tuple[str, ...]:
+    """Return the file names that a name without its suffix may stand for."""
+    if resolution is NameResolution.BARE_NAME:
+        name = name.replace("\\", "/")
     if name.lower().endswith(MODEL_EXTENSIONS):
         return (name,)
+    if resolution is NameResolution.ENDING:
+        return (f"{name}.safetensors",)
+    if resolution is NameResolution.SIMILAR:
+        return (name, *(f"{name}{extension}" for extension in MODEL_EXTENSIONS))
     return tuple(f"{name}{extension}" for extension in MODEL_EXTENSIONS)
 
 
@@ -112,17 +130,18 @@ def find_lora_entries(node: WorkflowNode, values: Iterable[WidgetValue]) -> list
 def _read_lora_entry(node: WorkflowNode, name: str, entry: Mapping[str, object]) -> Reference | None:
     lora, is_on = entry.get("lora"), entry.get("on") is not False
     evidence = "an entry of a LoRA list (Power Lora Loader)"
-    needs_extension = False
+    resolution = get_resolution(node.class_type)
+    needs_extension = resolution is not NameResolution.LISTED
     if not isinstance(lora, str) and "strength" in entry and "active" in entry:
         lora, is_on = entry.get("name"), entry["active"] is not False
         evidence = "an entry of a LoRA list (LoRA Manager)"
         # LoRA Manager stores names without their extension.
-        needs_extension = True
+        needs_extension, resolution = True, NameResolution.BARE_NAME
     if not isinstance(lora, str) or lora in NOT_FILES:
         return None
     tries: tuple[str, ...] = (lora,)
     if needs_extension:
-        tries = _list_tries(lora)
+        tries = _list_tries(lora, resolution)
     # Other nodes store entries of the same shape that may mean something else.
     confidence = _MEDIUM
     if "lora" in node.class_type.lower():
@@ -138,6 +157,7 @@ def _read_lora_entry(node: WorkflowNode, name: str, entry: Mapping[str, object])
         evidence=evidence,
         confidence=confidence,
         tries=tries,
+        resolution=resolution,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from comfywatchman.comfyui.loaders.name_resolution import NameResolution
+
 Confidence = Literal["high", "medium", "low"]
 ReferenceKind = Literal["loader", "embedding", "lora_tag", "lora_list", "heuristic"]
 
@@ -29,6 +31,7 @@ class Reference:
         tries: File names that the server tries in turn; for most references the value alone.
         also_folders: Further folders that the server lists for the same input.
         prefix: How the names of other files begin that the server takes as well; empty for none.
+        resolution: How the node finds a file by these names.
     """
 
     node_path: str
@@ -43,3 +46,4 @@ class Reference:
     tries: tuple[str, ...]
     also_folders: tuple[str, ...] = ()
     prefix: str = ""
+    resolution: NameResolution = NameResolution.LISTED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from comfywatchman.comfyui.loaders.name_resolution import NameResolution, resolve_name
 from comfywatchman.comfyui.references.reference import Reference
 
 ModelName = tuple[str, str]
@@ -36,4 +37,9 @@ def _find_model(reference: Reference, models: Mapping[str, frozenset[str]]) -> M
         for name in (reference.value, *reference.tries):
             if name in models.get(folder, ()):
                 return folder, name
+        if reference.resolution is NameResolution.LISTED:
+            continue
+        resolved = resolve_name(reference.resolution, reference.tries, sorted(models.get(folder, ())))
+        if resolved is not None:
+            return folder, resolved
     return None

@@ -65,8 +65,8 @@ class ModelLookup(Protocol):
         """
 
     @property
-    def folders(self) -> Mapping[str, object]:
-        """The model folders that ComfyUI knows, by canonical name."""
+    def folders(self) -> Mapping[str, Mapping[str, object]]:
+        """The models of the folders that ComfyUI knows, by canonical name and relative name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class ModelFinding:
         path: The matching file; None when there is none, or several.
         absence: The proof that it is missing; for `MISSING` only.
         obstacle: Why it could not be looked for; for `UNKNOWN` only.
+        is_refused: Whether ComfyUI certainly refuses the value; for `UNRESOLVABLE` only.
 
     Raises:
         ValueError: A model is called missing without proof, or unknown without a reason.
@@ -91,6 +92,7 @@ class ModelFinding:
     path: str | None = None
     absence: Absence | None = None
     obstacle: Obstacle | None = None
+    is_refused: bool = False
 
     def __post_init__(self) -> None:
         if (self.state is ModelState.MISSING) != (self.absence is not None):
@@ -101,7 +103,7 @@ class ModelFinding:
     @property
     def is_sure(self) -> bool:
         """Whether a reference that is not ready is certainly missing its model."""
-        return is_certain(self.reference.confidence, self.state)
+        return self.is_refused or is_certain(self.reference.confidence, self.state)
 
 
 @dataclass(frozen=True, slots=True)

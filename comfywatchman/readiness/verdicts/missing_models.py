@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final
 
 from comfywatchman.base.files import printable_path
 from comfywatchman.comfyui.references.reference import Reference
 from comfywatchman.comfyui.workflow.document import DeclaredModel
 from comfywatchman.readiness.states import ModelState
-from comfywatchman.readiness.status import InactiveModel, MissingModel, ModelCandidate
+from comfywatchman.readiness.status import FileProblem, InactiveModel, MissingModel, ModelCandidate
 from comfywatchman.readiness.verdicts.findings import ModelFinding
 from comfywatchman.readiness.verdicts.models import confidence_rank
 from comfywatchman.readiness.verdicts.near_matches import basename, to_posix
 from comfywatchman.sources.urls import strip_secrets
+
+EMBEDDING_SKIPPED: Final = "embedding-skipped"
+"""Problem code of an embedding that is not here: ComfyUI runs the text without it."""
+
+_UNSKIPPED_STATES: Final = frozenset({ModelState.EXACT, ModelState.INVALID, ModelState.UNKNOWN})
+"""States of an embedding that is there, or may be: ComfyUI opens the file, and fails if it is broken."""
 
 
 def build_missing_models(
@@ -29,14 +36,41 @@ def build_missing_models(
     return tuple(_build_missing_model(finding, declared, find_target) for finding in ordered)
 
 
-def find_inactive_models(findings: Iterable[ModelFinding]) -> tuple[InactiveModel, ...]:
-    """Return the models that only muted or bypassed nodes name."""
+def is_required(reference: Reference, unneeded: Collection[str] = ()) -> bool:
+    """Return whether the workflow runs a node that names a model.
+
+    Args:
+        reference: Where the node names it.
+        unneeded: Paths of the nodes that no output needs: ComfyUI does not run them.
+    """
+    return reference.active and reference.node_path not in unneeded
+
+
+def is_skipped(finding: ModelFinding) -> bool:
+    """Return whether ComfyUI runs a prompt without a model that is not there, as it does for an embedding."""
+    return finding.reference.kind == "embedding" and finding.state not in _UNSKIPPED_STATES
+
+
+def build_skipped_problem(finding: ModelFinding) -> FileProblem:
+    """Build the problem of an embedding that ComfyUI leaves out of the text."""
+    reference = finding.reference
+    message = f"ComfyUI runs the text without the embedding {reference.value}, which it does not find. {finding.fix}"
+    return FileProblem(EMBEDDING_SKIPPED, message, reference.node_path)
+
+
+def find_inactive_models(findings: Iterable[ModelFinding], unneeded: Collection[str] = ()) -> tuple[InactiveModel, ...]:
+    """Return the models that only muted or bypassed nodes, or nodes that no output needs, name.
+
+    Args:
+        findings: All findings of a workflow.
+        unneeded: Paths of the nodes that no output needs.
+    """
     findings = list(findings)
-    required = {_model_key(finding.reference) for finding in findings if finding.reference.active}
+    required = {_model_key(finding.reference) for finding in findings if is_required(finding.reference, unneeded)}
     inactive = []
     for finding in findings:
         reference = finding.reference
-        if not reference.active and _model_key(reference) not in required:
+        if not is_required(reference, unneeded) and _model_key(reference) not in required:
             inactive.append(InactiveModel(reference.value, reference.folder, reference.node_path, finding.state))
     return tuple(inactive)
 
@@ -90,7 +124,7 @@ def _build_missing_model(
     declarations = find_declared_candidates(reference, declared)
     file_name = find_file_name(reference)
     target = None
-    if reference.folder is not None:
+    if reference.folder is not None and finding.state is not ModelState.UNRESOLVABLE:
         target = f"{find_target(reference.folder)}/{file_name or to_posix(reference.value)}"
     return MissingModel(
         name=reference.value,

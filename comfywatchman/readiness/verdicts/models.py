@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from comfywatchman.comfyui.install.reachability import Obstacle, ObstacleKind
+from comfywatchman.comfyui.loaders.name_resolution import resolve_name
 from comfywatchman.comfyui.references.reference import Confidence, Reference
 from comfywatchman.readiness.models.listing import ServerList
 from comfywatchman.readiness.states import ModelState, WorkflowStatus
@@ -15,9 +16,11 @@ from comfywatchman.readiness.verdicts.findings import (
     build_missing_finding,
     build_unknown_finding,
 )
+from comfywatchman.readiness.verdicts.impossible_names import explain_impossible_name, is_file_name
 from comfywatchman.readiness.verdicts.near_matches import (
     basename,
     check_reference_listing,
+    find_similar_names,
     is_broken,
     judge_file,
     judge_near_matches,
@@ -25,7 +28,6 @@ from comfywatchman.readiness.verdicts.near_matches import (
     pick_loadable,
 )
 
-_MAX_NAME_BYTES = 1024
 _MAX_NAMED_CLASSES = 3
 
 
@@ -98,8 +100,9 @@ def _judge_by_files(reference: Reference, models: ModelLookup, unknown_classes: 
             # A file that was not looked at may go before the broken one.
             return build_unknown_finding(reference, listing)
         return judge_file(reference, model)
-    if not _is_file_name(reference.value):
-        return ModelFinding(reference, ModelState.UNRESOLVABLE, _explain_unresolvable(unknown_classes))
+    unresolvable = _judge_impossible_name(reference, models, unknown_classes)
+    if unresolvable is not None:
+        return unresolvable
     if reference.folder is None:
         return judge_without_folder(reference, models)
     return judge_near_matches(reference, reference.folder, models, unknown_classes)
@@ -117,7 +120,27 @@ def _find_exact(reference: Reference, models: ModelLookup) -> InstalledModel | N
             model = models.exact(folder, name) if name else None
             if model is not None:
                 return model
+    resolved = resolve_name(reference.resolution, reference.tries, models.folders.get(reference.folder, {}))
+    if resolved is not None:
+        return models.exact(reference.folder, resolved)
     return models.by_prefix(reference.folder, reference.prefix) if reference.prefix else None
+
+
+def _judge_impossible_name(
+    reference: Reference, models: ModelLookup, unknown_classes: Sequence[str]
+) -> ModelFinding | None:
+    """Judge a value that no file can be called; None for a possible name."""
+    reason = explain_impossible_name(reference)
+    if reason is None and is_file_name(reference.value):
+        return None
+    if reason is None or unknown_classes:
+        return ModelFinding(reference, ModelState.UNRESOLVABLE, _explain_unresolvable(unknown_classes))
+    similar = find_similar_names(reference, models)
+    if similar:
+        reason = f"{reason} Similar names here: {', '.join(similar)}."
+    # ComfyUI refuses it where the input is known for certain.
+    is_refused = reference.confidence == "high" and reference.kind == "loader"
+    return ModelFinding(reference, ModelState.UNRESOLVABLE, reason, is_refused=is_refused)
 
 
 def _build_unknown_folder_finding(reference: Reference, model: InstalledModel) -> ModelFinding:
@@ -135,13 +158,3 @@ def _explain_unresolvable(unknown_classes: Sequence[str]) -> str:
         return "The value is no file name; open the workflow and choose a model in this node."
     named = ", ".join(unknown_classes[:_MAX_NAMED_CLASSES])
     return f"The value is no file name, perhaps because node classes are missing ({named}): install those first."
-
-
-def _is_file_name(value: str) -> bool:
-    # A bare number is a seed or a size that a shifted widget value put into the model's place.
-    return (
-        len(value.encode("utf-8", "replace")) <= _MAX_NAME_BYTES
-        and value.isprintable()
-        and not value.isdigit()
-        and value.strip() != ""
-    )

@@ -6,7 +6,10 @@ differs from the name in the workflow.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Final
 
 from comfywatchman.base.files import to_nfc
 from comfywatchman.comfyui.install.reachability import Obstacle, ObstacleKind
@@ -21,9 +24,17 @@ from comfywatchman.readiness.verdicts.findings import (
     build_missing_finding,
     build_unknown_finding,
 )
+from comfywatchman.readiness.verdicts.impossible_names import explain_unlisted_suffix
 
 _NAME_DIFFERENCES = (ModelState.SEPARATOR, ModelState.NORMALISATION, ModelState.CASE)
 """The closest first."""
+
+_MAX_SIMILAR: Final = 3
+_MAX_COMPARED: Final = 500
+"""Comparing thousands of names would take longer than the whole verdict."""
+
+_SIMILARITY: Final = 0.8
+"""Least likeness of names that are shown: below it most are other models of the same family."""
 
 
 def judge_near_matches(
@@ -57,12 +68,27 @@ def judge_near_matches(
     if isinstance(listing, CompleteListing):
         below = names[0].rpartition("/")[0]
         place = f"{target}/{below}" if below else target
-        return build_missing_finding(reference, listing, f"Put the file into {place}.")
+        fix = f"Put the file into {place}."
+        similar = find_similar_names(reference, models)
+        if similar:
+            fix = f"{fix} Similar names here: {', '.join(similar)}."
+        return build_missing_finding(reference, listing, fix)
     fix = f"This ComfyUI has no model folder {folder}: install the pack or the version that adds it."
     if unknown_classes:
         # ComfyUI learns of such a folder when the pack that registers it is imported.
         fix = f"Install the missing node pack first; then put the file into {target}."
     return build_unknown_finding(reference, listing, fix)
+
+
+def find_similar_names(reference: Reference, models: ModelLookup) -> list[str]:
+    """Return the names in a reference's folder that are spelled most like its own; a few at most."""
+    if reference.folder is None:
+        return []
+    names: dict[str, str] = {}
+    for name in islice(models.folders.get(reference.folder, {}), _MAX_COMPARED):
+        names[name.lower()] = name
+    similar = difflib.get_close_matches(to_posix(reference.value).lower(), names, n=_MAX_SIMILAR, cutoff=_SIMILARITY)
+    return [names[name] for name in similar]
 
 
 def check_reference_listing(reference: Reference, models: ModelLookup) -> CompleteListing | Obstacle:
@@ -189,5 +215,10 @@ def _build_wrong_folder_finding(reference: Reference, matches: Sequence[Installe
     if is_broken(model):
         return judge_file(reference, model)
     wanted = f"{target}/{to_posix(reference.value)}"
+    unlisted = explain_unlisted_suffix(reference)
+    if unlisted is not None:
+        # Moving it would not help: the folder lists no files of this kind.
+        fix = f"{model.folder}/{model.name} is here, but {unlisted}"
+        return ModelFinding(reference, ModelState.UNRESOLVABLE, fix, model.path, is_refused=reference.kind == "loader")
     fix = f"A file of this name lies in {model.folder}; if it is the same model, move or link it to {wanted}."
     return ModelFinding(reference, ModelState.WRONG_FOLDER, fix, model.path)

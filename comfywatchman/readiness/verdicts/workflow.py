@@ -10,6 +10,7 @@ import msgspec
 
 from comfywatchman.comfyui.references.input_files import InputFile
 from comfywatchman.comfyui.references.reference import Reference
+from comfywatchman.comfyui.validation.needed_nodes import find_unneeded_nodes
 from comfywatchman.comfyui.validation.rules import NO_RULES, ValidationRules
 from comfywatchman.comfyui.validation.validate import NOTHING_REJECTED, PromptValidation, validate_prompt
 from comfywatchman.readiness.states import ModelState, WorkflowStatus
@@ -22,7 +23,13 @@ from comfywatchman.readiness.status import (
     UncheckedChoice,
 )
 from comfywatchman.readiness.verdicts.findings import ClassFinding, ModelFinding, ModelLookup
-from comfywatchman.readiness.verdicts.missing_models import build_missing_models, find_inactive_models
+from comfywatchman.readiness.verdicts.missing_models import (
+    build_missing_models,
+    build_skipped_problem,
+    find_inactive_models,
+    is_required,
+    is_skipped,
+)
 from comfywatchman.readiness.verdicts.models import combine_findings, judge_reference
 from comfywatchman.readiness.verdicts.refusals import (
     build_refusal_problems,
@@ -31,7 +38,7 @@ from comfywatchman.readiness.verdicts.refusals import (
 )
 from comfywatchman.readiness.workflow_facts import ClassUse, WorkflowFacts
 
-JUDGE_VERSION: Final = 15
+JUDGE_VERSION: Final = 16
 """To be raised when a verdict changes for the same facts; cached verdicts of other versions are not used."""
 
 UNKNOWN_STATE: Final = "unknown"
@@ -109,8 +116,10 @@ def judge_workflow(
     # Nodes come first: a missing class makes the values of its inputs doubtful.
     nodes, unconfirmed_packs = judge_nodes(facts.classes, judge_node)
     findings = judge_references(facts.references, models, [node.class_type for node in nodes], choices)
-    required = [finding for finding in findings if finding.reference.active]
-    not_ready = [finding for finding in required if finding.state is not ModelState.EXACT]
+    unneeded = find_unneeded_nodes(facts.prompt, rules)
+    required = [finding for finding in findings if is_required(finding.reference, unneeded)]
+    skipped = [finding for finding in required if is_skipped(finding)]
+    not_ready = [finding for finding in required if finding.state is not ModelState.EXACT and not is_skipped(finding)]
     unread_count = _count_unread(facts, rules)
     # An incompletely read workflow may hold the output that seems to be missing.
     reason_not_to_run = find_reason_not_to_run(facts, rules) if unread_count == 0 else None
@@ -124,10 +133,11 @@ def judge_workflow(
         problems.insert(0, reason_not_to_run)
     else:
         is_doubtful = unread_count > 0 or validation.is_doubtful
-        status = _decide_status(required, nodes, is_doubtful=is_doubtful, is_refused=validation.is_whole)
+        status = _decide_status(not_ready, nodes, is_doubtful=is_doubtful, is_refused=validation.is_whole)
     # The server then runs the other outputs, so the verdict stays and only the report names the refused inputs.
     if not validation.is_whole:
         problems += build_refusal_problems(refused, doubtful)
+    problems += [build_skipped_problem(finding) for finding in skipped]
     return WorkflowVerdict(
         status=status,
         container=facts.container,
@@ -135,7 +145,7 @@ def judge_workflow(
         models=len(required),
         missing_models=build_missing_models(not_ready, facts.declared, models.target),
         missing_nodes=nodes,
-        inactive_models=find_inactive_models(findings),
+        inactive_models=find_inactive_models(findings, unneeded),
         uncertain_count=_count_uncertain(nodes, not_ready) + unread_count + _count_doubts(validation),
         problems=limit_repeated_problems(problems),
         inputs=facts.inputs,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.comfyui.references.finding import find_in
+from tests.comfyui.references.finding import find_in, read_api
 from tests.comfyui.workflow.samples import node
 
 
@@ -59,3 +59,12 @@ def test_only_folder_of_a_class_is_used_for_an_unnamed_value() -> None:
 
 def test_choice_of_repository_and_file_is_not_a_reference() -> None:
     assert find_in(node(1, "TIPO", ["KBlueLeaf/TIPO-200M-ft2 | TIPO-200M-ft2-F16.gguf"])) == []
+
+
+@pytest.mark.parametrize("class_type", ["SaveImage", "Image Saver", "Combine"])
+def test_prefix_of_saved_files_is_not_a_model(class_type: str) -> None:
+    assert read_api(class_type, filename_prefix="out.safetensors") == []
+
+
+def test_name_in_a_node_that_saves_files_is_not_a_model() -> None:
+    assert find_in(node(1, "CheckpointSave", ["out.safetensors"])) == []

@@ -38,7 +38,14 @@ def test_lora_tags_are_tried_with_each_extension() -> None:
 
 
 def test_lora_tag_in_plain_text_has_low_confidence() -> None:
-    (reference,) = find_in(node(1, "CLIPTextEncode", ["<lora:a:1>"]))
+    (reference,) = find_in(node(1, "PrimitiveString", ["<lora:a:1>"]))
+    assert reference.confidence == "low"
+
+
+def test_lora_tag_in_an_encoder_of_comfyui_is_text() -> None:
+    assert find_in(node(1, "CLIPTextEncode", ["<lora:a:1> embedding:b"]))[0].value == "b"
+    assert find_in(node(1, "CLIPTextEncodeSDXL", [1, 1, 0, 0, 1, 1, "<lora:a:1>", "<lora:a:1>"])) == []
+    (reference,) = find_in(node(1, "CLIPTextEncodeOfSomePack", ["<lora:a:1>"]))
     assert reference.confidence == "low"
 
 
@@ -53,6 +60,24 @@ def test_power_lora_loader_entries_may_be_switched_off() -> None:
     ]
     (prompted,) = read_api("Power Lora Loader (rgthree)", lora_1={"on": True, "lora": "a.pt", "strength": 1})
     assert (prompted.input, prompted.value) == ("lora_1", "a.pt")
+
+
+@pytest.mark.parametrize(
+    ("class_type", "inputs", "tries", "resolution"),
+    [
+        ("Lora Loader (LoraManager)", {"loras": [samples.lora("a\\b")]}, "a/b.safetensors", "bare_name"),
+        ("Power Lora Loader (rgthree)", {"lora_1": {"on": True, "lora": "a", "strength": 1}}, "a", "similar"),
+        ("Power Prompt (rgthree)", {"prompt": "<lora:a:1>"}, "a", "similar"),
+        ("ImpactWildcardEncode", {"wildcard_text": "<lora:a:1>"}, "a.safetensors", "ending"),
+        ("SomeLoraTags", {"text": "<lora:a:1>"}, "a.safetensors", "listed"),
+        ("CLIPTextEncode", {"text": "embedding:a"}, "a", "any_folder"),
+    ],
+)
+def test_class_decides_how_a_name_finds_its_file(
+    class_type: str, inputs: dict[str, object], tries: str, resolution: str
+) -> None:
+    (reference,) = read_api(class_type, **inputs)
+    assert (reference.tries[0], reference.resolution) == (tries, resolution)
 
 
 def test_lora_manager_list_wins_over_its_text() -> None:

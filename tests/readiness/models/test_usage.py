@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from comfywatchman.comfyui.loaders.name_resolution import NameResolution
 from comfywatchman.comfyui.references.reference import Reference
 from comfywatchman.readiness.models.usage import find_users
 
@@ -36,3 +38,8 @@ def test_further_names_and_folders_are_tried() -> None:
     assert find_users([("/w", [refer("sub/b.safetensors", None)])], MODELS) == {
         ("checkpoints", "sub/b.safetensors"): ("/w",)
     }
+
+
+def test_model_that_a_pack_finds_in_its_own_way_is_used() -> None:
+    bare = replace(refer("b", tries=("b.safetensors",)), resolution=NameResolution.BARE_NAME)
+    assert find_users([("/w", [bare])], MODELS) == {("checkpoints", "sub/b.safetensors"): ("/w",)}

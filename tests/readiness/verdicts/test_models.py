@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfywatchman.comfyui.install.reachability import Obstacle
+from comfywatchman.comfyui.loaders.name_resolution import NameResolution
 from comfywatchman.comfyui.references.reference import Confidence, Reference
 from comfywatchman.readiness.models.entry import LINK_BROKEN, UNFINISHED, UNREADABLE
 from comfywatchman.readiness.models.listing import BrokenLink, CompleteListing
@@ -46,8 +47,11 @@ class Inventory:
         self.models = models
 
     @property
-    def folders(self) -> Mapping[str, object]:
-        return {"loras": {}, "vae": {}}
+    def folders(self) -> Mapping[str, Mapping[str, object]]:
+        folders: dict[str, dict[str, Model]] = {"loras": {}, "vae": {}}
+        for model in self.models:
+            folders.setdefault(model.folder, {})[model.name] = model
+        return folders
 
     def target(self, folder: str) -> str:
         return f"/data/{folder}"
@@ -143,7 +147,7 @@ def test_existing_name_is_exact_however_odd(name: str) -> None:
         ("Sub\\A.pt", "sub/a.pt", ModelState.CASE),
         ("a.pt", "sub/a.pt", ModelState.SUBFOLDER),
         ("sub/a.pt", "a.pt", ModelState.SUBFOLDER),
-        ("a.pt ", "a.pt", ModelState.MISSING),
+        ("a.pt ", "a.pt", ModelState.UNRESOLVABLE),
         (" a.pt", "a.pt", ModelState.MISSING),
         ("a.pt", "a.safetensors", ModelState.MISSING),
         ("\u00e9.pt", "e\u0301.pt", ModelState.NORMALISATION),
@@ -158,8 +162,8 @@ def test_existing_name_is_exact_however_odd(name: str) -> None:
         ("a\nb.pt", "a.pt", ModelState.UNRESOLVABLE),
         ("\u202ea.pt", "a.pt", ModelState.UNRESOLVABLE),
         ("é" * 600, "a.pt", ModelState.UNRESOLVABLE),
-        ("x" * 1024, "a.pt", ModelState.MISSING),
-        ("x" * 1025, "a.pt", ModelState.UNRESOLVABLE),
+        ("x" * 1021 + ".pt", "a.pt", ModelState.MISSING),
+        ("x" * 1022 + ".pt", "a.pt", ModelState.UNRESOLVABLE),
     ],
 )
 def test_differing_name_is_not_exact(value: str, there: str, expected: ModelState) -> None:
@@ -400,3 +404,56 @@ def test_missing_needs_a_proof_and_unknown_an_obstacle(state: ModelState) -> Non
 def test_name_that_begins_as_the_server_wants_is_enough(name: str, state: ModelState) -> None:
     wanted = replace(reference("t", tries=("t_encoder.safetensors",)), prefix="t_encoder.")
     assert judge_reference(wanted, Inventory(Model("loras", name))).state is state
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("https://huggingface.co/a/b/resolve/main/c.safetensors", "The value is an address"),
+        ("a photo of a cat, best quality", "No file of loras can have this name"),
+        ("null", "The node has no value there"),
+        ("detail.safetensorss", "Similar names here: detail.safetensors."),
+    ],
+)
+def test_value_that_no_file_can_be_called_is_not_to_be_put_anywhere(value: str, words: str) -> None:
+    finding = judge_reference(reference(value), Inventory(Model("loras", "detail.safetensors")))
+    assert (finding.state, finding.is_sure) == (ModelState.UNRESOLVABLE, True)
+    assert finding.fix is not None
+    assert words in finding.fix
+    assert "Put the file" not in finding.fix
+    guessed = judge_reference(replace(reference(value), confidence="medium"), Inventory())
+    assert not guessed.is_sure
+
+
+def test_missing_class_explains_a_value_that_no_file_can_be_called() -> None:
+    finding = judge_reference(reference("a prompt"), Inventory(), unknown_classes=["Other"])
+    assert (finding.state, finding.is_sure) == (ModelState.UNRESOLVABLE, False)
+    assert finding.fix is not None
+    assert "node classes are missing (Other)" in finding.fix
+
+
+def test_any_name_is_possible_in_a_folder_that_lists_every_file() -> None:
+    finding = judge_reference(reference("Florence-2-large", folder="somewhere"), Inventory())
+    assert finding.state is ModelState.UNKNOWN
+
+
+def test_similar_names_are_shown_beside_a_missing_model() -> None:
+    here = Inventory(Model("loras", "add_detail_v2.safetensors"), Model("loras", "other.safetensors"))
+    finding = judge_reference(reference("add-detail-v2.safetensors"), here)
+    assert finding.state is ModelState.MISSING
+    assert finding.fix == "Put the file into /data/loras. Similar names here: add_detail_v2.safetensors."
+
+
+@pytest.mark.parametrize(
+    ("value", "resolution", "expected"),
+    [
+        ("y", NameResolution.BARE_NAME, ModelState.EXACT),
+        ("y", NameResolution.LISTED, ModelState.SUBFOLDER),
+        ("ub/y", NameResolution.ENDING, ModelState.EXACT),
+        ("z", NameResolution.BARE_NAME, ModelState.MISSING),
+    ],
+)
+def test_pack_finds_a_file_in_its_own_way(value: str, resolution: NameResolution, expected: ModelState) -> None:
+    wanted = replace(reference(value, tries=(f"{value}.pt",)), resolution=resolution)
+    finding = judge_reference(wanted, Inventory(Model("loras", "sub/y.pt")))
+    assert finding.state is expected

@@ -27,7 +27,7 @@ class NoModels:
     """A host without any model."""
 
     @property
-    def folders(self) -> Mapping[str, object]:
+    def folders(self) -> Mapping[str, Mapping[str, object]]:
         return {"loras": {}}
 
     def target(self, folder: str) -> str:
@@ -47,6 +47,13 @@ class NoModels:
     def by_basename(self, name_lower: str) -> Sequence[InstalledModel]:
         del name_lower
         return ()
+
+
+class EmbeddingsOnly(NoModels):
+    """A host whose folder of embeddings is empty."""
+
+    def check_listing(self, folders: Sequence[str], names: Sequence[str]) -> CompleteListing | Obstacle:
+        return list_folders(folders, names, known=("embeddings",))
 
 
 def state_of(name: str, use: ClassUse) -> ClassFinding:
@@ -291,3 +298,27 @@ def test_one_kind_of_problem_is_repeated_three_times_with_a_count() -> None:
     problems = [FileProblem("node-unreadable", str(number)) for number in range(10)]
     limited = limit_repeated_problems([*problems, FileProblem("other", "x")])
     assert [problem.message for problem in limited] == ["0", "1", "2", "x", "7 more problems of this kind (10 in all)."]
+
+
+def test_missing_embedding_is_said_and_does_not_block() -> None:
+    embedding = replace(LORA, value="easy", folder="embeddings", kind="embedding", tries=("easy", "easy.pt"))
+    judged = judge_workflow(facts(embedding), EmbeddingsOnly(), state_of)
+    assert (judged.status, judged.missing_models, judged.uncertain_count) == ("READY", (), 0)
+    (problem,) = judged.problems
+    assert problem.code == "embedding-skipped"
+    assert "without the embedding easy" in problem.message
+    assert "Put the file into models/embeddings." in problem.message
+
+
+def test_missing_model_that_no_output_needs_does_not_block() -> None:
+    nodes = (PromptNode("1", "FineLoad"), PromptNode("2", "FineSave", links={"images": LinkSource("3", 0)}, unfed=()))
+    what = facts(
+        replace(LORA, node_path="1"), classes=["FineLoad", "FineSave"], prompt=(*nodes, PromptNode("3", "FineLoad"))
+    )
+    judged = judge_workflow(what, NoModels(), state_of, rules=RULES)
+    assert (judged.status, judged.models, judged.missing_models) == ("READY", 0, ())
+    assert [(model.name, model.node_path) for model in judged.inactive_models] == [(LORA.value, "1")]
+    needed = facts(replace(LORA, node_path="3"), classes=["FineLoad", "FineSave"], prompt=what.prompt)
+    assert judge_workflow(needed, NoModels(), state_of, rules=RULES).status == "MISSING"
+    # Without the rules of ComfyUI any class may be an output.
+    assert judge_workflow(what, NoModels(), state_of).status == "MISSING"
