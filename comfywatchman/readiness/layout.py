@@ -60,6 +60,11 @@ class ReadinessLayout:
         return self.home.state / "class_map"
 
     @property
+    def server_nodes(self) -> Path:
+        """What the running ComfyUI last answered about its nodes, in compact form."""
+        return self.home.state / "server_nodes.msgpack"
+
+    @property
     def known_workflows(self) -> Path:
         """The workflows acknowledged so far."""
         return self.home.state / "workflows.json"

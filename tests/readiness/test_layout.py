@@ -15,6 +15,7 @@ PATHS = {
     "awake": "state/awake.json",
     "class_map": "state/class_map.msgpack",
     "class_map_folder": "state/class_map",
+    "server_nodes": "state/server_nodes.msgpack",
     "known_workflows": "state/workflows.json",
     "intake_log": "state/intake_log.jsonl",
     "history": "state/history.jsonl",

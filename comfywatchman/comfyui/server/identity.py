@@ -23,7 +23,7 @@ from comfywatchman.base.json_values import as_list
 from comfywatchman.comfyui.install.folders import CUSTOM_NODES, DIFFUSERS, ModelFolders
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.server.api import RunningComfyUI
-from comfywatchman.comfyui.server.listening import ServerProcess, find_listeners
+from comfywatchman.comfyui.server.listening import ServerProcess, find_listeners, read_start_time
 from comfywatchman.comfyui.server.model_folders import fetch_folder_paths
 
 _BASE_OPTION: Final = "--base-directory"
@@ -98,6 +98,15 @@ def identify_server(
     if comparison.foreign is None:
         comparison = comparison.add(_compare_packs(fetch_packs().values(), watched.folders))
     return _identify_by_content(comparison)
+
+
+def find_server_start(running: RunningComfyUI) -> str | None:
+    """Return a text that is another one after each start of a server; None when its process cannot be seen."""
+    processes = list(_find_server_processes(running))
+    if len(processes) != 1:
+        return None
+    started = read_start_time(processes[0].pid)
+    return None if started is None else f"{processes[0].pid} {started!r}"
 
 
 def find_option_value(argv: Sequence[str], name: str, *, shortest: str) -> str | None:

@@ -137,6 +137,17 @@ def find_listeners(host: str, port: int) -> tuple[ServerProcess, ...]:
     return tuple(process for process in processes if process is not None)
 
 
+def read_start_time(pid: int) -> float | None:
+    """Return when a process was started, as a POSIX time; None for one that is gone or cannot be seen."""
+    import psutil
+
+    try:
+        started: float = psutil.Process(pid).create_time()
+    except psutil.Error:
+        return None
+    return started
+
+
 def find_exposures(comfyui: Path) -> tuple[Exposure, ...]:
     """Return where a running ComfyUI of this folder can be reached from other machines."""
     return judge_exposures(find_servers(comfyui))

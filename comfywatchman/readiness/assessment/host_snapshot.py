@@ -117,7 +117,8 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
         models = _read_models(request, comfyui_folders, start_blockers, nodes, database)
     failpoint("cycle.after_inventory")
     with cycle.phase("server"):
-        server = query_server(cycle, comfyui_folders, models.inventory.folders)
+        host_key = (models.inventory.fingerprint, *nodes.fingerprints())
+        server = query_server(cycle, comfyui_folders, models.inventory.folders, host_key)
     table = _build_loader_table(nodes, request.observed_loaders, server)
     node_facts = _collect_node_facts(request, start_blockers, nodes, server)
     providers = NodeProviders(cycle, comfyui_folders.custom_nodes, database)

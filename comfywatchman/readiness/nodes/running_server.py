@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -18,8 +18,10 @@ from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.packs.replacements import NO_REPLACEMENTS, ClassReplacements, choose_replacements
 from comfywatchman.comfyui.server.object_info import LiveNodes
 from comfywatchman.readiness.context import CycleContext
+from comfywatchman.readiness.nodes.remembered_server import build_server_key, read_remembered_nodes, remember_nodes
 
 if TYPE_CHECKING:
+    from comfywatchman.comfyui.server.api import RunningComfyUI
     from comfywatchman.comfyui.server.identity import Identification
 
 _PACK_PREFIX: Final = "custom_nodes."
@@ -62,13 +64,17 @@ class ServerSnapshot:
         return self.nodes.combos.get(class_type, {}).get(name)
 
 
-def query_server(cycle: CycleContext, folders: ModelFolders, names: Mapping[str, Collection[str]]) -> ServerSnapshot:
+def query_server(
+    cycle: CycleContext, folders: ModelFolders, names: Mapping[str, Collection[str]], host_key: Sequence[str] = ()
+) -> ServerSnapshot:
     """Query the server of the watched installation; any failure becomes a problem and counts as no server.
 
     Args:
         cycle: The cycle.
         folders: The model folders, without those that only packs have.
         names: File names by canonical model folder.
+        host_key: Texts that change with the models and packs of this host: while they and the process of the server
+            stay the same, its nodes are not fetched again.
     """
     request = cycle.request
     url, timeout_seconds = request.settings.comfyui.url, request.settings.comfyui.timeout_seconds
@@ -84,9 +90,11 @@ def query_server(cycle: CycleContext, folders: ModelFolders, names: Mapping[str,
         if server is None:
             return ServerSnapshot()
 
+        key = _build_key(cycle, server, host_key)
+
         @cache
         def load_nodes() -> LiveNodes:
-            return fetch_nodes(server, names, timeout_seconds=timeout_seconds)
+            return _load_nodes(cycle, key, lambda: fetch_nodes(server, names, timeout_seconds=timeout_seconds))
 
         watched = WatchedComfyUI(request.installation, folders, names)
         identification = identify_server(server, watched, lambda: load_nodes().packs, timeout_seconds=timeout_seconds)
@@ -100,6 +108,28 @@ def query_server(cycle: CycleContext, folders: ModelFolders, names: Mapping[str,
         return ServerSnapshot()
     replacements = choose_replacements(server.replacements, nodes.classes)
     return ServerSnapshot(nodes, replacements, server.version, _compute_fingerprint(nodes, replacements))
+
+
+def _build_key(cycle: CycleContext, server: RunningComfyUI, host_key: Sequence[str]) -> str | None:
+    """Return the key under which the nodes of a server are remembered; None when its start is not known."""
+    from comfywatchman.comfyui.server.identity import find_server_start
+
+    start = find_server_start(server) if host_key else None
+    if start is None:
+        return None
+    return build_server_key([cycle.comfyui.id, server.url, start, server.version or "", *server.argv, *host_key])
+
+
+def _load_nodes(cycle: CycleContext, key: str | None, fetch: Callable[[], LiveNodes]) -> LiveNodes:
+    """Return the nodes of a server, fetched only when they are not remembered."""
+    path, now = cycle.request.layout.server_nodes, cycle.request.clock.now().timestamp()
+    remembered = read_remembered_nodes(path, key, now=now) if key is not None else None
+    if remembered is not None:
+        return remembered
+    nodes = fetch()
+    if key is not None and cycle.request.may_write:
+        remember_nodes(path, key, nodes, now=now)
+    return nodes
 
 
 def _describe_ignored_server(url: str, identification: Identification, installation: Installation) -> str:

@@ -20,8 +20,10 @@ from comfywatchman.comfyui.server.identity import (
     ServerIdentity,
     WatchedComfyUI,
     find_option_value,
+    find_server_start,
     identify_server,
 )
+from comfywatchman.comfyui.server.listening import read_start_time
 from tests.model_files import put
 from tests.servers.base import LocalServer, Reply
 
@@ -263,3 +265,16 @@ def test_impossible_address_has_no_process(installation: Installation, url: str)
 )
 def test_option_is_read_as_argparse_reads_it(argv: list[str], value: str | None) -> None:
     assert find_option_value(argv, "--base-directory", shortest="--ba") == value
+
+
+@pytest.mark.slow
+def test_start_of_a_server_tells_its_processes_apart(tmp_path: Path) -> None:
+    installation = build_comfyui(tmp_path)
+    with run_main(installation.root, "main.py") as first:
+        start = find_server_start(first)
+        assert start is not None
+        assert find_server_start(first) == start
+    assert find_server_start(first) is None
+    with run_main(installation.root, "main.py") as second:
+        assert find_server_start(second) not in {None, start}
+    assert read_start_time(0) is None
