@@ -12,6 +12,7 @@ from comfywatchman.base.gpu.hung_probe import HungProbe
 from comfywatchman.base.host import SleepMark
 from comfywatchman.base.lock import LockHolder
 from comfywatchman.governance.checks.check_cache import CheckCacheFile
+from comfywatchman.governance.environments.checkout import CheckoutChange
 from comfywatchman.governance.store import records
 from comfywatchman.governance.store.governed import GovernedComfyUI
 from comfywatchman.governance.trial.evaluate import Baseline
@@ -48,6 +49,7 @@ STATE_SHAPES: Final[dict[str, type[msgspec.Struct]]] = {
     "gov_snapshot": records.SnapshotMeta,
     "gov_snapshots_index": records.SnapshotsIndex,
     "gov_start": ProductionStart,
+    "gov_checkout": CheckoutChange,
     "gov_transaction": records.Transaction,
     "history_line": CycleRecord,
     "intake_line": Acknowledgement,

@@ -95,6 +95,7 @@ CODES: Final[dict[str, str]] = {
     "gov-torch-builds": "Packages of the torch family are built for different CUDA versions.",
     "gov-promote-failed": "A promotion failed; production is unchanged.",
     "gov-bad-pin": "The given pin is not valid (PACKAGE==VERSION).",
+    "gov-comfyui-changed": "ComfyUI's checkout cannot be moved without losing something.",
     "gov-bad-requirement": "The given text is not a requirement line.",
     "gov-package-unknown": "A package was neither added nor pinned by the user.",
     "gov-adoption-unconfirmed": "An adoption was shown and not confirmed.",

@@ -151,6 +151,46 @@ def set_origin(folder: Path, url: str, *, timeout_seconds: float) -> None:
         git.run("-C", str(folder), "submodule", "--quiet", "sync", "--recursive")
 
 
+def fetch_origin(repository: Repository, folder: Path, *, timeout_seconds: float, pass_on: Sequence[int] = ()) -> None:
+    """Fetch the branches and tags of a working copy's origin; its files and its own branches stay.
+
+    Raises:
+        Failure: `git-missing`, `git-failed` or `child-timeout`.
+    """
+    git = _GitRunner(repository, timeout_seconds, lambda _line: None, pass_on)
+    git.run("-C", str(folder), "fetch", "--quiet", "--tags", "--no-recurse-submodules", "origin")
+
+
+def query_git(folder: Path, *arguments: str, timeout_seconds: float) -> str | None:
+    """Return what git prints about a working copy; None when it reports an error.
+
+    Raises:
+        Failure: `git-missing`, `child-failed` or `child-timeout`.
+    """
+    result = run_with_timeout(
+        [_find_git(), "--no-pager", "-C", str(folder), *arguments],
+        timeout_seconds=timeout_seconds,
+        extra_environment=_clone_environment(Repository(str(folder), is_local=True)),
+    )
+    return result.output.decode("utf-8", "replace").strip() if result.status == 0 else None
+
+
+def checkout_commit(folder: Path, commit: str, branch: str, *, timeout_seconds: float) -> None:
+    """Check out a commit in a working copy, on a branch that is at this commit, else detached.
+
+    Files that differ from the present commit are never overwritten: git refuses then.
+
+    Raises:
+        Failure: `git-missing`, `git-failed` or `child-timeout`.
+    """
+    at_branch = query_git(
+        folder, "rev-parse", "--quiet", "--verify", f"refs/heads/{branch}", timeout_seconds=timeout_seconds
+    )
+    target = [branch, "--"] if branch and at_branch == commit else ["--detach", commit]
+    git = _GitRunner(Repository(str(folder), is_local=True), timeout_seconds, lambda _line: None, ())
+    git.run("-C", str(folder), "checkout", "--quiet", "--no-recurse-submodules", *target)
+
+
 def _read_commit(repository: Repository, folder: Path) -> str:
     commit = read_head(folder)
     if commit is None:

@@ -24,6 +24,7 @@ from comfywatchman.governance.nodes.add import adopt_node
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.records import NodeRegistry, Operation, OperationKind, RegisteredNode, Transaction
 from comfywatchman.governance.transactions import promotion, transaction
+from comfywatchman.governance.transactions.comfyui_update import update_comfyui
 from comfywatchman.governance.transactions.gates import Consent
 from comfywatchman.governance.transactions.run import run_transaction
 from comfywatchman.governance.uv.client import UvResult
@@ -143,6 +144,8 @@ def main() -> None:
             remove(context, rest[0])
         elif what == "chain":
             add_and_promote(context, rest[0])
+        elif what == "update":
+            update_comfyui(context, network={})
         elif what == "drop":
             registry.unregister(context, rest[0])
         elif what == "rollback":

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "node": "comfywatchman.cli.gov.main:node",
     "tx": "comfywatchman.cli.gov.main:tx",
     "package": "comfywatchman.cli.gov.main:package",
+    "comfyui": "comfywatchman.cli.gov.main:comfyui_group",
     "resolve": "comfywatchman.cli.gov.resolve:resolve",
     "rollback": "comfywatchman.cli.gov.history:rollback",
     "undo": "comfywatchman.cli.gov.history:undo",
@@ -44,6 +45,7 @@ PACKAGE_COMMANDS: Final = {
     "pin": "comfywatchman.cli.gov.package:pin",
     "list": "comfywatchman.cli.gov.package:list_packages",
 }
+COMFYUI_COMMANDS: Final = {"update": "comfywatchman.cli.gov.comfyui:update"}
 SNAPSHOT_COMMANDS: Final = {
     "list": "comfywatchman.cli.gov.history:list_snapshots",
     "inspect": "comfywatchman.cli.gov.history:inspect_snapshot",
@@ -102,6 +104,11 @@ def tx() -> None:
 @click.group(cls=LazyGroup, locations=PACKAGE_COMMANDS, context_settings=CONTEXT_SETTINGS, epilog=EXIT_CODES)
 def package() -> None:
     """Add, remove and pin packages beside those of ComfyUI and the nodes."""
+
+
+@click.group("comfyui", cls=LazyGroup, locations=COMFYUI_COMMANDS, context_settings=CONTEXT_SETTINGS, epilog=EXIT_CODES)
+def comfyui_group() -> None:
+    """Move ComfyUI to another version."""
 
 
 @click.group(cls=LazyGroup, locations=SNAPSHOT_COMMANDS, context_settings=CONTEXT_SETTINGS, epilog=EXIT_CODES)

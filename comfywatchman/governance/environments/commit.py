@@ -27,7 +27,7 @@ from comfywatchman.base.files import (
 )
 from comfywatchman.base.state.state_file import CorruptFile, describe_corrupt_file, read_state
 from comfywatchman.base.text import os_error_text
-from comfywatchman.governance.environments import generation, snapshot
+from comfywatchman.governance.environments import checkout, generation, snapshot
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.store.ids import make_operation_id, make_snapshot_id
@@ -194,6 +194,7 @@ def _apply(layout: GovLayout, custom_nodes: Path, journal: Journal) -> None:
                 failpoint("gov.after_truth")
         if journal.generation is not None:
             generation.switch_production(layout, journal.generation)
+        checkout.apply(layout, journal.operation.op_id)
         failpoint("gov.after_flip")
         _write_records(layout, journal)
         failpoint("gov.after_records")

@@ -10,7 +10,8 @@ import msgspec
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.state.state_file import read_state
-from comfywatchman.governance.environments import commit, generation, snapshot, staging
+from comfywatchman.governance.environments import checkout, commit, generation, snapshot, staging
+from comfywatchman.governance.environments.checkout import CheckoutChange
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.store.ids import OPERATION_ID
@@ -47,8 +48,19 @@ def undo(context: GovContext, op_id: str) -> Operation:
     changed = sorted(name for name, change in operation.files.items() if current.get(name) != change.post_sha256)
     if changed:
         raise _undo_refused(op_id, f"{', '.join(changed)} changed after it")
+    moved = checkout.read(context.layout, op_id)
+    if moved is not None:
+        checkout.require_changeable(moved.reverse())
     contents = snapshot.read_contents(context.layout, operation.pre_snapshot)
-    return _restore(context, operation.pre_snapshot, contents, kind="undo", ref=op_id, undone=op_id)
+    return _restore(
+        context,
+        operation.pre_snapshot,
+        contents,
+        kind="undo",
+        ref=op_id,
+        undone=op_id,
+        moved=None if moved is None else moved.reverse(),
+    )
 
 
 def read_operation(layout: GovLayout, op_id: str) -> Operation:
@@ -85,6 +97,7 @@ def _restore(
     kind: OperationKind,
     ref: str,
     undone: str | None = None,
+    moved: CheckoutChange | None = None,
 ) -> Operation:
     layout, clock = context.layout, context.clock
     started_at = format_utc(clock.now())
@@ -97,6 +110,8 @@ def _restore(
         journal = commit.prepare(
             layout, clock, staging_dir, kind=kind, ref=ref, key=key, pre_snapshot=pre_snapshot.id, started_at=started_at
         )
+        if moved is not None:
+            checkout.save(layout, journal.operation.op_id, moved)
         return commit.publish(context, msgspec.structs.replace(journal, undone=undone))
 
 

@@ -91,6 +91,11 @@ class GovLayout:
         return self.root / "state" / "operations"
 
     @property
+    def checkouts(self) -> Path:
+        """The folder with the changes of ComfyUI's checkout, by operation."""
+        return self.root / "state" / "checkouts"
+
+    @property
     def conflicts(self) -> Path:
         """The folder of conflict reports."""
         return self.root / "state" / "conflicts"

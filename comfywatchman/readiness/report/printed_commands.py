@@ -44,6 +44,7 @@ COMMAND_NAMES: Final[Mapping[str, frozenset[str]]] = {
             "node",
             "tx",
             "package",
+            "comfyui",
             "resolve",
             "rollback",
             "undo",

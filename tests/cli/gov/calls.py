@@ -21,7 +21,7 @@ from tests.governance.contexts import Site
 
 TXID = "20261120T120000Z-0000000a"
 
-COMMANDS_ALONE = {name for name in COMMANDS if name not in {"node", "tx", "package", "snapshot", "op"}}
+COMMANDS_ALONE = {name for name in COMMANDS if name not in {"node", "tx", "package", "comfyui", "snapshot", "op"}}
 
 
 class Gov:
