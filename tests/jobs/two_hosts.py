@@ -9,36 +9,71 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from comfywatchman.jobs.store.job_store import open_store
+from comfywatchman.jobs.store.job_store import JobStore, open_store
 from tests.jobs.jobs import SPEC
 from tests.jobs.postgresql import PostgresqlServer
 
-_ROOT: Final = Path(__file__).parents[2]
-_PORT: Final = 5432
+ROOT: Final = Path(__file__).parents[2]
+PORT: Final = 5432
 _DEADLINE_SECONDS: Final = 60
 
 
-class RemoteHost:
-    """A network namespace with a cable to ours, and a worker in it."""
+class HostNetwork:
+    """A network namespace with a cable to ours, and a host name of its own.
+
+    Attributes:
+        address: Our address at the cable.
+        inside: The command that runs a program in it.
+    """
 
     def __init__(self, name: str, number: int) -> None:
-        self.cable = f"cable{number}"
-        self._holder = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE)
+        self.address = f"10.99.{number}.1"
+        self._cable = f"cable{number}"
+        code = f"import socket, sys; socket.sethostname({name!r}); print('named', flush=True); sys.stdin.read()"
+        command = ["unshare", "--net", "--uts", sys.executable, "-c", code]
+        self._holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == b"named\n"
         namespace = str(self._holder.pid)
-        self._wait_for_namespace(namespace)
-        inside = ["nsenter", "--target", namespace, "--net"]
-        run("ip", "link", "add", self.cable, "type", "veth", "peer", "name", "eth0", "netns", namespace)
-        run("ip", "address", "add", f"10.99.{number}.1/24", "dev", self.cable)
-        run("ip", "link", "set", self.cable, "up")
-        run(*inside, "ip", "address", "add", f"10.99.{number}.2/24", "dev", "eth0")
-        run(*inside, "ip", "link", "set", "eth0", "up")
-        url = f"postgresql+psycopg://postgres@10.99.{number}.1:{_PORT}/jobs?tcp_user_timeout=1000&connect_timeout=10"
-        command = [*inside, sys.executable, "-m", "tests.jobs.remote_worker", url, name]
+        self.inside = ("nsenter", "--target", namespace, "--net", "--uts")
+        run("ip", "link", "add", self._cable, "type", "veth", "peer", "name", "eth0", "netns", namespace)
+        run("ip", "address", "add", f"{self.address}/24", "dev", self._cable)
+        run("ip", "link", "set", self._cable, "up")
+        run(*self.inside, "ip", "address", "add", f"10.99.{number}.2/24", "dev", "eth0")
+        for device in ("lo", "eth0"):
+            run(*self.inside, "ip", "link", "set", device, "up")
+
+    @property
+    def database_url(self) -> str:
+        """The queue, as programs in it reach it; a cut is noticed after a second."""
+        return f"postgresql+psycopg://postgres@{self.address}:{PORT}/jobs?tcp_user_timeout=1000&connect_timeout=10"
+
+    def cut(self) -> None:
+        """Pull the cable."""
+        run("ip", "link", "set", self._cable, "down")
+
+    def connect(self) -> None:
+        """Plug the cable in again."""
+        run("ip", "link", "set", self._cable, "up")
+
+    def remove(self) -> None:
+        """End the namespace, once no program runs in it."""
+        self._holder.communicate()
+
+
+class RemoteHost(HostNetwork):
+    """A host with a worker that does what it is told."""
+
+    def __init__(self, name: str, number: int) -> None:
+        super().__init__(name, number)
+        command = [*self.inside, sys.executable, "-m", "tests.jobs.remote_worker", self.database_url, name]
         self._worker = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_ROOT, text=True, bufsize=1
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True, bufsize=1
         )
         assert self._read() == "ready"
 
@@ -48,29 +83,26 @@ class RemoteHost:
         self._worker.stdin.write(command + "\n")
         return self._read()
 
-    def cut(self) -> None:
-        """Pull the cable."""
-        run("ip", "link", "set", self.cable, "down")
-
-    def connect(self) -> None:
-        """Plug the cable in again."""
-        run("ip", "link", "set", self.cable, "up")
-
     def stop(self) -> None:
         """End the worker and the namespace."""
-        for process in (self._worker, self._holder):
-            process.communicate()
+        self._worker.communicate()
+        self.remove()
 
     def _read(self) -> Any:
         assert self._worker.stdout is not None
         return json.loads(self._worker.stdout.readline())
 
-    def _wait_for_namespace(self, namespace: str) -> None:
-        ours = Path("/proc/self/ns/net").readlink()
-        deadline = time.monotonic() + _DEADLINE_SECONDS
-        while Path(f"/proc/{namespace}/ns/net").readlink() == ours:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+
+@contextmanager
+def serve_queue() -> Iterator[JobStore]:
+    """Give an empty queue on a PostgreSQL that both hosts reach by TCP."""
+    run("ip", "link", "set", "lo", "up")
+    server = PostgresqlServer(port=PORT, settings=("listen_addresses=*",), trusted=("10.99.0.0/16",))
+    try:
+        with open_store(server.create_database("jobs")) as store:
+            yield store
+    finally:
+        server.stop()
 
 
 def run(*command: str) -> None:
@@ -88,11 +120,9 @@ def repeat_until(host: RemoteHost, command: str, answer: object) -> None:
 
 def play() -> dict[str, Any]:
     """Let one host lose its job to the other, and come back."""
-    run("ip", "link", "set", "lo", "up")
-    server = PostgresqlServer(port=_PORT, settings=("listen_addresses=*",), trusted=("10.99.0.0/16",))
     hosts: list[RemoteHost] = []
-    try:
-        with open_store(server.create_database("jobs")) as store:
+    with serve_queue() as store:
+        try:
             store.upsert(SPEC)
             first, second = RemoteHost("first", 1), RemoteHost("second", 2)
             hosts += [first, second]
@@ -111,11 +141,10 @@ def play() -> dict[str, Any]:
             told["job"] = [job.status, job.host, job.run_count, job.metadata]
             told["runs"] = [[run.host, run.outcome, list(run.published)] for run in store.attempts(SPEC.config_name)]
             return told
-    finally:
-        for host in hosts:
-            host.connect()
-            host.stop()
-        server.stop()
+        finally:
+            for host in hosts:
+                host.connect()
+                host.stop()
 
 
 if __name__ == "__main__":
