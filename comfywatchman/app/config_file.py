@@ -203,7 +203,7 @@ def _read_document(path: Path) -> tomlkit.TOMLDocument:
     text = read_config(path)
     try:
         return tomlkit.parse(text)
-    except TOMLKitError as error:
+    except (TOMLKitError, ValueError, RecursionError) as error:
         raise Failure(
             "config-unreadable", f"{path} is not valid TOML: {error}.", hint=f"Run: comfywatchman config edit {path}"
         ) from error

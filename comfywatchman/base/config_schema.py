@@ -15,6 +15,7 @@ from msgspec import inspect as types
 
 from comfywatchman.base.address import has_password
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.parsing.toml_text import parse_toml
 from comfywatchman.base.text import os_error_text
 
 SettingsT = TypeVar("SettingsT", bound=msgspec.Struct)
@@ -137,7 +138,7 @@ class ConfigSchema(Generic[SettingsT]):
         """
         values: dict[str, Any] = {}
         sections = {key.split(".")[0] for key in self.keys}
-        for section, content in tomllib.loads(text).items():
+        for section, content in parse_toml(text).items():
             if section not in sections:
                 raise _unknown_key_failure(section, source, sorted(sections))
             if not isinstance(content, dict):
@@ -206,7 +207,7 @@ class ConfigSchema(Generic[SettingsT]):
             # Taken literally: an access key of digits is text too, and needs no TOML quotes inside the shell's.
             return text
         try:
-            return tomllib.loads(f"value = {text}")["value"]
+            return parse_toml(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             # Checked later like any other value: the message then says what it must be.
             return text

@@ -22,10 +22,10 @@ from comfywatchman import __version__
 from comfywatchman.base.address import PORTS, printable_url
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http_retry import build_retrying
-from comfywatchman.base.json_limits import MAX_JSON_VALUES, has_too_many_values
 from comfywatchman.base.network.bodies import BodyLimits, build_timeout_failure, read_body
 from comfywatchman.base.network.proxies import UNAUTHENTICATED, Proxy, build_refusal
 from comfywatchman.base.network.settings import NetworkSettings
+from comfywatchman.base.parsing.json_limits import MAX_JSON_VALUES, has_too_many_values
 
 if TYPE_CHECKING:
     import ssl

@@ -17,7 +17,7 @@ from typing import Final
 import orjson
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.json_limits import MAX_JSON_VALUES, has_too_many_values
+from comfywatchman.base.parsing.json_limits import MAX_JSON_VALUES, has_too_many_values
 from comfywatchman.comfyui.server.prompts import Prompt
 
 MAX_REQUEST_BYTES: Final = 128 << 20

@@ -12,6 +12,7 @@ from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
+from comfywatchman.base.parsing.toml_text import parse_toml
 from comfywatchman.comfyui.models.metadata import read_metadata
 from comfywatchman.versions.lockfile import LockedCode, LockedModel, get_licence
 
@@ -116,8 +117,8 @@ def shorten_licence(text: str) -> str | None:
 
 def _read_project_licence(path: Path) -> str | None:
     try:
-        content = tomllib.loads(read_regular(path, max_bytes=_MAX_FILE_BYTES).decode())
-    except (Failure, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+        content = parse_toml(read_regular(path, max_bytes=_MAX_FILE_BYTES).decode())
+    except (Failure, UnicodeDecodeError, tomllib.TOMLDecodeError):
         return None
     project = content.get("project")
     licence = project.get("license") if isinstance(project, dict) else None

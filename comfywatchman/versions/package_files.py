@@ -13,6 +13,7 @@ from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock, Pylock
 from packaging.tags import Tag, compatible_tags, cpython_tags, platform_tags
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.parsing.toml_text import parse_toml
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def list_package_files(text: str, python_version: str) -> tuple[PackageFile, ...
         Failure: `version-environment-failed`: the text is no pylock.toml, or no file of a package fits.
     """
     try:
-        lock = Pylock.from_dict(tomllib.loads(text))
+        lock = Pylock.from_dict(parse_toml(text))
         selected = tuple(lock.select(environment=_describe(python_version), tags=_list_tags(python_version)))
     except (tomllib.TOMLDecodeError, PylockValidationError, PylockSelectError) as error:
         raise Failure(

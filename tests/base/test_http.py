@@ -17,7 +17,7 @@ import pytest
 from comfywatchman import __version__
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpResponse, HttpSession, _redirect_target, get_json, is_listening
-from comfywatchman.base.json_limits import MAX_JSON_VALUES
+from comfywatchman.base.parsing.json_limits import MAX_JSON_VALUES
 from tests.servers.base import Asked, LocalServer, Reply
 
 TOKEN = "s3cret-t0ken"  # noqa: S105 - looked for in every message

@@ -147,6 +147,52 @@ def test_hostile_file_costs_a_bounded_cycle(tmp_path: Path, slowness: float, nam
     assert cost.report_mb < MAX_REPORT_MB
 
 
+def build_shared_lists() -> dict[str, str]:
+    values = ",".join(f"'v{number}'" for number in range(20_000))
+    inputs = "{'required': {'a': (X,), 'b': (X + X,), 'c': (sorted(X),)}}"
+    body = f"    @classmethod\n    def INPUT_TYPES(cls): return {inputs}\n"
+    classes = "".join(f"class C{number}:\n{body}" for number in range(500))
+    mapping = ",".join(f"'C{number}': C{number}" for number in range(500))
+    return {"__init__.py": f"X = [{values}]\n{classes}NODE_CLASS_MAPPINGS = {{{mapping}}}\n"}
+
+
+def build_rows() -> dict[str, str]:
+    modules = {f"m{number}.py": f"from .m{number + 1} import *\n" for number in range(1500)}
+    return {"__init__.py": "from .m0 import *\nNODE_CLASS_MAPPINGS = {}\n", **modules}
+
+
+def build_stars() -> dict[str, str]:
+    lines = "from .a{0} import *\nfrom .b{0} import *\nother{0}\n"
+    modules = {f"{name}{number}.py": lines.format(number + 1) for name in "ab" for number in range(60)}
+    return {"__init__.py": "from .a0 import *\nfrom .a0 import other\nNODE_CLASS_MAPPINGS = {}\n", **modules}
+
+
+PACKS: dict[str, Callable[[], dict[str, str]]] = {
+    "shared lists": build_shared_lists,
+    "modules in a row": build_rows,
+    "stars that multiply": build_stars,
+    "long key": lambda: {"__init__.py": "", "pyproject.toml": "a" + ".a" * 60_000 + " = 1"},
+    "long number": lambda: {"__init__.py": "", "pyproject.toml": "a = " + "9" * 900_000},
+    "deep list": lambda: {"__init__.py": "", "pyproject.toml": "a = " + "[" * 900_000},
+}
+
+
+@pytest.mark.parametrize("kind", PACKS)
+def test_hostile_node_pack_costs_a_bounded_cycle(tmp_path: Path, slowness: float, kind: str) -> None:
+    host = Host(tmp_path)
+    for name, text in PACKS[kind]().items():
+        path = host.comfyui / "custom_nodes" / "hostile" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    host.write("real.json")
+    cost = run_measured(host)
+    print(f"{kind}: {cost.cpu_seconds:.1f} s CPU, {cost.memory_mb:.0f} MB, report {cost.report_mb:.1f} MB")  # noqa: T201
+    assert cost.entry["status"] == "READY"
+    assert cost.memory_mb < MAX_MEMORY_MB
+    assert cost.cpu_seconds < MAX_CPU_SECONDS * slowness
+    assert cost.report_mb < MAX_REPORT_MB
+
+
 def test_sparse_file_is_not_read_to_its_end(tmp_path: Path, slowness: float) -> None:
     host = Host(tmp_path)
     path = host.write("sparse.json", b"{")

@@ -24,7 +24,7 @@ from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.comfyui.packs.scan import PackListing
 from comfywatchman.comfyui.static_analysis.import_steps import PackOutline
 
-CHECKER_VERSION: Final = 11
+CHECKER_VERSION: Final = 12
 """Part of the key under which results are cached. Raise it whenever the same facts may give other results."""
 
 _DECODER: Final = msgspec.msgpack.Decoder(PackOutline)
@@ -32,6 +32,15 @@ _MANAGER: Final = "comfyui-manager"
 _TORCH: Final = "torch"
 _EXIT: Final = "SystemExit"
 _FOLDER_NAMES: Final = ("venv", ".venv")
+_TOO_DEEP: Final = ImportProblem(
+    ProblemKind.UNRESOLVED,
+    "RecursionError",
+    "",
+    None,
+    "",
+    "too many of its modules import one another in a row, or its functions call one another, to be followed",
+    is_certain=False,
+)
 
 
 @dataclass(frozen=True)
@@ -115,18 +124,27 @@ def check_packs(
     host = ImportHost(core, comfyui_version, environments, _collect_effects(enabled, folders), core_packages)
     problems: dict[str, PackImports] = {}
     for source in enabled:
-        checker = ImportChecker(source.outline, host, source.listing.sources, _find_root(source.listing))
+        imports = _check_pack(source, host)
+        if imports != NO_PROBLEMS:
+            problems[source.pack.path] = imports
+    broken = {} if core is None else _check_node_files(node_files, host, core.root)
+    return PackChecks(problems, frozenset(host.read_paths), broken)
+
+
+def _check_pack(source: PackSource, host: ImportHost) -> PackImports:
+    checker = ImportChecker(source.outline, host, source.listing.sources, _find_root(source.listing))
+    classes: dict[str, ImportProblem] = {}
+    try:
         problem = checker.check_pack()
-        classes: dict[str, ImportProblem] = {}
         if problem is None or not problem.is_certain:
             for class_type in sorted(source.outline.classes):
                 class_problem = checker.check_class(class_type)
                 if class_problem is not None and class_problem != problem:
                     classes[class_type] = class_problem
-        if problem is not None or classes:
-            problems[source.pack.path] = PackImports(problem, classes)
-    broken = {} if core is None else _check_node_files(node_files, host, core.root)
-    return PackChecks(problems, frozenset(host.read_paths), broken)
+    except RecursionError:
+        # Python itself gives up at a few hundred modules that import one another in a row.
+        return PackImports(_TOO_DEEP)
+    return PackImports(problem, classes)
 
 
 def _check_node_files(files: Iterable[CoreNodeFile], host: ImportHost, root: Path) -> dict[str, ImportProblem]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -64,6 +64,7 @@ class ImportChecker(StepRunner):
         self._results: dict[str, _ModuleResult] = {}
         self._calls: dict[str, ImportProblem | None] = {}
         self._called: set[str] = set()
+        self._own_names: dict[tuple[str, str], bool] = {}
 
     def check_pack(self) -> ImportProblem | None:
         """Return why the pack cannot be imported; None when it can."""
@@ -168,17 +169,25 @@ class ImportChecker(StepRunner):
 
     def list_star_names(self, module: str) -> frozenset[str]:
         """Return the names that `from … import *` takes from a module of the pack."""
-        return self._list_star_names(module, frozenset())
+        taken: set[str] = set()
+        for _, outline in self._walk_stars((module,)):
+            if outline is not None and outline.names.public is not None:
+                taken |= outline.names.public
+            elif outline is not None:
+                taken.update(name for name in outline.names.names if not name.startswith("_"))
+        return frozenset(taken)
 
-    def _list_star_names(self, module: str, seen: frozenset[str]) -> frozenset[str]:
-        outline = self._outline.modules.get(module)
-        if outline is None or module in seen:
-            return frozenset()
-        names = outline.names
-        if names.public is not None:
-            return names.public
-        public = frozenset(name for name in names.names if not name.startswith("_"))
-        return public.union(*(self._list_star_names(star, seen | {module}) for star in names.stars))
+    def _walk_stars(self, modules: Iterable[str]) -> Iterator[tuple[str, ModuleOutline | None]]:
+        """Yield modules and those that they take all names from, each once, down to the first `__all__`."""
+        waiting = list(modules)
+        seen = set(waiting)
+        while waiting:
+            module = waiting.pop()
+            outline = self._outline.modules.get(module)
+            yield module, outline
+            if outline is not None and outline.names.public is None:
+                waiting += [star for star in outline.names.stars if star not in seen]
+                seen.update(outline.names.stars)
 
     def run_attribute(self, step: AttributeStep, frame: Frame) -> ImportProblem | None:
         """Return why a module of ComfyUI lacks an attribute."""
@@ -194,7 +203,7 @@ class ImportChecker(StepRunner):
     def run_star_use(self, step: StarUseStep, frame: Frame) -> ImportProblem | None:
         """Return why a name that only `from … import *` can bind is not bound."""
         for name in step.names:
-            if any(self._may_star_bind(star, name, frozenset()) for star in step.stars):
+            if any(self._may_bind(outline, module, name) for module, outline in self._walk_stars(step.stars)):
                 continue
             modules = ", ".join(".".join(split_location(star)) or "the pack" for star in step.stars)
             explanation = f"{name} is not defined there: `from … import *` does not take it from {modules}"
@@ -203,17 +212,14 @@ class ImportChecker(StepRunner):
             )
         return None
 
-    def _may_star_bind(self, star: str, name: str, seen: frozenset[str]) -> bool:
-        outline = self._outline.modules.get(star)
-        if outline is None or star in seen:
-            return outline is None
+    def _may_bind(self, outline: ModuleOutline | None, module: str, name: str) -> bool:
+        if outline is None:
+            return True
         names = outline.names
         if names.public is not None:
             return name in names.public
         # Names with an underscore, too: whether they are meant to be private does not matter here.
-        if names.is_open or name in names.names or join_dotted(star, name) in self._outline.modules:
-            return True
-        return any(self._may_star_bind(inner, name, seen | {star}) for inner in names.stars)
+        return names.is_open or name in names.names or join_dotted(module, name) in self._outline.modules
 
     def run_own_call(self, step: OwnCallStep, frame: Frame) -> ImportProblem | None:
         """Return why a function of another module of the pack fails."""
@@ -348,7 +354,7 @@ class ImportChecker(StepRunner):
         if name == "*" or outline is None or outline.names.binds(step.module, name):
             return None
         inner = join_dotted(step.module, name)
-        is_bound = self._has_own_name(step.module, name, frozenset())
+        is_bound = self._has_own_name(step.module, name)
         if self._outline.modules.get(inner) is not None:
             problem = self._check_module(inner)
             # A name that the module has already keeps Python from importing the module inside it.
@@ -364,15 +370,19 @@ class ImportChecker(StepRunner):
         absence = Absence(kind, explanation, is_certain=True)
         return _build_problem(absence, "ImportError", frame, step.line, statement)
 
-    def _has_own_name(self, module: str, name: str, seen: frozenset[str]) -> bool:
+    def _has_own_name(self, module: str, name: str) -> bool:
         outline = self._outline.modules.get(module)
-        if outline is None or module in seen:
+        if outline is None:
             return True
-        names = outline.names
-        if names.binds(module, name) or names.is_open or name.startswith("__"):
-            return True
-        seen |= {module}
-        return any(not star.startswith(OWN) or self._has_own_name(star, name, seen) for star in names.stars)
+        found = self._own_names.get((module, name))
+        if found is None:
+            # Modules that take their names from one another in a circle may have it.
+            self._own_names[module, name] = True
+            names = outline.names
+            found = names.binds(module, name) or names.is_open or name.startswith("__")
+            found = found or any(not star.startswith(OWN) or self._has_own_name(star, name) for star in names.stars)
+            self._own_names[module, name] = found
+        return found
 
 
 def _build_problem(absence: Absence, error: str, frame: Frame, line: int, statement: str) -> ImportProblem:

@@ -11,6 +11,7 @@ from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import is_folder, read_regular
+from comfywatchman.base.parsing.toml_text import parse_toml
 
 _VERSION_LINE: Final = re.compile(r"^__version__\s*=\s*[\"']([^\"'\s]{1,64})[\"']", re.MULTILINE)
 _MAX_VERSION_FILE_BYTES: Final = 256 << 10
@@ -117,8 +118,8 @@ def _read_module_version(path: Path) -> str | None:
 
 def _read_project_version(path: Path) -> str | None:
     try:
-        project = tomllib.loads(_read_text(path)).get("project")
-    except (tomllib.TOMLDecodeError, RecursionError):
+        project = parse_toml(_read_text(path)).get("project")
+    except tomllib.TOMLDecodeError:
         return None
     version = project.get("version") if isinstance(project, dict) else None
     return version if isinstance(version, str) else None

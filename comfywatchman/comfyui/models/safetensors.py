@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from comfywatchman.base.json_limits import has_too_many_values
+from comfywatchman.base.parsing.json_limits import has_too_many_values
 from comfywatchman.comfyui.models.header import HeaderFault, ReadBytes
 
 MAX_HEADER_BYTES: Final = 100_000_000

@@ -56,6 +56,8 @@ CORE_FOLDERS: Final = ("comfy_extras", "comfy_api_nodes")
 
 _MAX_PROBLEMS: Final = 20
 _MAX_HELD_BYTES: Final = 1 << 20
+_MAX_CHOICES: Final = 1_000_000
+"""Of all classes of a pack together: a thousand classes may share one list of ten thousand choices."""
 
 
 @dataclass(slots=True)
@@ -210,6 +212,7 @@ class _DefinitionReader:
         self._interpreter = interpreter
         self._is_loose = False
         self._evidence = f"source of {label}"
+        self._choice_count = 0
         self.definitions = NodeDefinitions()
 
     def read_root(self, parts: tuple[str, ...]) -> None:
@@ -330,9 +333,11 @@ class _DefinitionReader:
         if description is None:
             description = evaluate_input_types(value, self._interpreter)
         # A later mapping of the same name replaces an earlier one.
-        definitions.signatures[name] = read_signature(
-            name, value, description, self._interpreter, is_core=self._collector is None
-        )
+        definitions.signatures.pop(name, None)
+        if self._choice_count < _MAX_CHOICES:
+            signature = read_signature(name, value, description, self._interpreter, is_core=self._collector is None)
+            self._choice_count += sum(len(each.choices or each.known_choices or ()) for each in signature.inputs)
+            definitions.signatures[name] = signature
         if is_new:
             inputs = read_inputs(name, description, self._evidence)
             definitions.loader_inputs.extend(inputs.models)

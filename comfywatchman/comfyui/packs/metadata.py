@@ -15,6 +15,7 @@ import msgspec
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path, read_regular
 from comfywatchman.base.git import is_dirty, read_head, read_origin
+from comfywatchman.base.parsing.toml_text import parse_toml
 from comfywatchman.comfyui.loaders.table import LoaderInput, load_builtin_table
 from comfywatchman.comfyui.loaders.tiny_vaes import TinyVaes
 from comfywatchman.comfyui.loaders.upload_inputs import FileInput
@@ -255,8 +256,8 @@ def parse_repository(url: str) -> str | None:
 def _read_project(path: Path, problems: list[str]) -> dict[str, Any]:
     text = _read_optional_text(path, "pyproject.toml", problems)
     try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return parse_toml(text)
+    except tomllib.TOMLDecodeError as error:
         problems.append(f"pyproject.toml is not valid TOML: {error}")
         return {}
 

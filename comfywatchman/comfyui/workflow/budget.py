@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.json_limits import MAX_JSON_VALUES, has_too_many_values
+from comfywatchman.base.parsing.json_limits import MAX_JSON_VALUES, has_too_many_values
 
 MAX_NODES: Final = 10_000
 """Most nodes, hosts included, that a workflow may expand to; the largest real ones stay below 2,000."""

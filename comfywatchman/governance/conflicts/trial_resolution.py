@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from comfywatchman.base.parsing.toml_text import parse_toml
 from comfywatchman.governance.environments import staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.snapshot import read_root_files
@@ -94,7 +95,7 @@ def find_extras(layout: GovLayout, project: str, *, environment: str) -> dict[st
 def _read_locked_extras(lock: str) -> Iterator[str]:
     """Yield a line such as `package[extra]` for each locked dependency with extras."""
     try:
-        packages = tomllib.loads(lock).get("package", ())
+        packages = parse_toml(lock).get("package", ())
     except tomllib.TOMLDecodeError:
         # A damaged lock is reported by the command that locks.
         return

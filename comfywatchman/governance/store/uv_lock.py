@@ -8,6 +8,7 @@ from typing import Any, Final
 from packaging.utils import canonicalize_name
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.parsing.toml_text import parse_toml
 from comfywatchman.governance.store.records import InstalledPackage
 
 _ADDRESS_KINDS: Final = ("url", "git", "path", "directory", "editable")
@@ -60,8 +61,8 @@ def _to_freeze_line(entry: dict[str, Any]) -> str:
 
 def _parse_entries(text: str) -> list[dict[str, Any]]:
     try:
-        entries = tomllib.loads(text).get("package", [])
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        entries = parse_toml(text).get("package", [])
+    except tomllib.TOMLDecodeError as error:
         raise Failure(
             "gov-truth-damaged", f"uv.lock is not TOML: {error}.", hint="Run: gov rollback SNAPSHOT"
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ import tomlkit
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from comfywatchman.base.parsing.toml_text import parse_toml
 from comfywatchman.governance.store.records import RequirementEdge
 from comfywatchman.governance.store.truth import BASE_GROUP, add_constraints, parse_groups
 from comfywatchman.governance.uv.requirement import PIN, group_source, parse_package_name, parse_requirement
@@ -113,5 +113,5 @@ def _owner_key(owner: str) -> tuple[str, str]:
 
 
 def _parse_project_dependencies(project: str) -> list[str]:
-    dependencies = tomllib.loads(project).get("project", {}).get("dependencies", [])
+    dependencies = parse_toml(project).get("project", {}).get("dependencies", [])
     return [text for text in dependencies if isinstance(text, str)]

@@ -6,12 +6,12 @@ package from the default index, such as a torchvision for another build of torch
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from comfywatchman.base.parsing.toml_text import parse_toml
 from comfywatchman.governance.store.truth import render_requirements
 from comfywatchman.governance.uv.client import Uv
 
@@ -54,7 +54,7 @@ def add_indexed_dependencies(
         if not result.is_success:
             # The installation fails for the same reason, and reports it.
             return (*lines, *sorted(added))
-        packages = tomllib.loads(result.output).get("packages", ())
+        packages = parse_toml(result.output).get("packages", ())
         needed = {canonicalize_name(str(package["name"])) for package in packages} & indexed
         if needed <= added:
             return (*lines, *sorted(added))

@@ -21,6 +21,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from comfywatchman.base.address import redact_url
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
+from comfywatchman.base.parsing.toml_text import parse_toml
 
 _FILE: Final = "requirements.txt"
 _PROJECT_FILE: Final = "pyproject.toml"
@@ -176,8 +177,8 @@ def _parse_project_dependencies(content: bytes | None, collector: _RequirementCo
     if content is None:
         return []
     try:
-        project = tomllib.loads(decode_text(content)).get("project", {})
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        project = parse_toml(decode_text(content)).get("project", {})
+    except tomllib.TOMLDecodeError as error:
         collector.unparseable[f"{_PROJECT_FILE}: it is not valid TOML ({error})"] = None
         return []
     lines = project.get("dependencies", []) if isinstance(project, dict) else []

@@ -49,6 +49,35 @@ def test_packs_and_classes_with_problems_are_listed(tmp_path: Path) -> None:
     assert problems["some"].classes.keys() == {"B"}
 
 
+@pytest.mark.parametrize("line", ["from .m{0} import *", "from .m{0} import f"])
+@pytest.mark.slow
+def test_modules_that_import_one_another_in_a_long_row_leave_a_doubt(tmp_path: Path, line: str) -> None:
+    count = 300
+    modules = {f"m{number}.py": line.format(number + 1) for number in range(count)}
+    write_files(tmp_path / "custom_nodes" / "deep", {**modules, f"m{count}.py": "def f(): ..."})
+    problems = check(tmp_path, deep="from .m0 import f\n" + NODE.format("A"), good=NODE.format("B"))
+    problem = problems["deep"].problem
+    assert problem is not None
+    assert (problem.error, problem.is_certain) == ("RecursionError", False)
+    assert problems.keys() == {"deep"}
+
+
+@pytest.mark.parametrize("use", ["from .a0 import *", "from .a0 import other", "from .a0 import *\nother"])
+def test_modules_that_take_names_from_the_same_modules_are_followed_once(tmp_path: Path, use: str) -> None:
+    lines = "".join(f"from .{name}{{0}} import *\n" for name in "ab")
+    files = {f"{name}{number}.py": lines.format(number + 1) for name in "ab" for number in range(40)}
+    write_files(tmp_path / "custom_nodes" / "wide", {**files, "a40.py": "x = 1", "b40.py": "y = 1"})
+    problems = check(tmp_path, wide=f"{use}\n" + NODE.format("A"))
+    assert ("other" in use) is bool(problems)
+
+
+def test_modules_that_take_names_from_one_another_in_a_circle_may_have_any(tmp_path: Path) -> None:
+    write_files(
+        tmp_path / "custom_nodes" / "circle", {"a.py": "from .b import *\nx = 1", "b.py": "from .a import *\ny = 1"}
+    )
+    assert check(tmp_path, circle="from .a import other\n" + NODE.format("A")) == {}
+
+
 def test_disabled_packs_are_not_checked(tmp_path: Path) -> None:
     assert check(tmp_path, **{"bad.disabled": "import cv2"}) == {}
 

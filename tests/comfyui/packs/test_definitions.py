@@ -9,6 +9,7 @@ from textwrap import dedent
 
 import pytest
 
+from comfywatchman.comfyui.packs import definitions
 from comfywatchman.comfyui.packs.definitions import (
     NodeDefinitions,
     list_core_files,
@@ -36,6 +37,19 @@ def read_one_file(tmp_path: Path, text: str) -> NodeDefinitions:
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "__init__.py").write_text(NODE + dedent(text), "utf-8")
     return read_definitions(tmp_path / "pack")
+
+
+def test_choices_of_a_pack_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(definitions, "_MAX_CHOICES", 4)
+    classes = "".join(
+        f"class C{number}:\n    @classmethod\n    def INPUT_TYPES(cls): return {{'required': {{'a': (X,)}}}}\n"
+        for number in range(4)
+    )
+    found = read_one_file(
+        tmp_path, f"X = ['u', 'v', 'w']\n{classes}NODE_CLASS_MAPPINGS = {{'a': C0, 'b': C1, 'c': C2}}\n"
+    )
+    assert len(found.classes) == 3
+    assert len(found.signatures) == 2, "of the third class nothing is known"
 
 
 @pytest.mark.parametrize(

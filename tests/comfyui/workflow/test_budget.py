@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.json_limits import MAX_JSON_VALUES
+from comfywatchman.base.parsing.json_limits import MAX_JSON_VALUES
 from comfywatchman.comfyui.loaders.table import load_builtin_table
 from comfywatchman.comfyui.workflow.budget import MAX_NODES, ReadingBudget
 from comfywatchman.comfyui.workflow.reader import read_workflow

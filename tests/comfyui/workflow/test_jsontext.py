@@ -5,7 +5,7 @@ import json
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.json_limits import MAX_JSON_VALUES
+from comfywatchman.base.parsing.json_limits import MAX_JSON_VALUES
 from comfywatchman.comfyui.workflow.jsontext import parse_json
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from comfywatchman.base.json_limits import has_too_many_values
+from comfywatchman.base.parsing.json_limits import has_too_many_values
 from comfywatchman.comfyui.workflow.embedded.media_file import MAX_TEXT_BYTES, BrokenMediaError
 
 if TYPE_CHECKING:

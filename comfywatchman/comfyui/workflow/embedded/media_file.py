@@ -6,7 +6,7 @@ import json
 import os
 from typing import Final
 
-from comfywatchman.base.json_limits import has_too_many_values
+from comfywatchman.base.parsing.json_limits import has_too_many_values
 from comfywatchman.comfyui.workflow.budget import ReadingBudget
 
 MAX_TEXT_BYTES: Final = 32 << 20

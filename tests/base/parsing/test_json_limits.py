@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from comfywatchman.base import json_limits
-from comfywatchman.base.json_limits import has_too_many_values
+from comfywatchman.base.parsing import json_limits
+from comfywatchman.base.parsing.json_limits import has_too_many_values
 
 
 @pytest.fixture(autouse=True)
