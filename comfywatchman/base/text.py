@@ -18,14 +18,18 @@ _MB: Final = 10**6
 _GB: Final = 10**9
 
 
-def format_size(size_bytes: int) -> str:
+def format_size(size_bytes: int, *, digits: int = 2) -> str:
     """Format a size with a binary unit.
 
     The unit changes well below its own size, so that sizes of the same kind (two models, two disks) usually share one
     and can be compared at a glance: 300 MiB is shown as 0.29 GiB.
+
+    Args:
+        size_bytes: The size.
+        digits: Digits after the point of a size in GiB.
     """
     if size_bytes >= _GIB // 4:
-        return f"{size_bytes / _GIB:.2f} GiB"
+        return f"{size_bytes / _GIB:.{digits}f} GiB"
     if size_bytes >= _MIB // 10:
         return f"{size_bytes / _MIB:.1f} MiB"
     if size_bytes >= _KIB:

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from comfywatchman.base.clock import Clock, format_utc, parse_utc
+from comfywatchman.base.clock import Clock, format_past, parse_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular, to_json, write_atomic
 from comfywatchman.base.json_values import decode_json
@@ -142,12 +142,12 @@ def read_status(metadata: Path, clock: Clock) -> SupervisorStatus | None:
             return status
         if status.state is SupervisorState.HOST_NEEDS_REBOOT and status.boot_id in (None, clock.boot_id()):
             return status
-        detail = f"The supervisor no longer runs; it last looked at {status.looked_at}."
+        detail = f"The supervisor no longer runs; it last looked {format_past(looked_at, clock.now())}."
     elif not _is_holder(metadata / LOCK_NAME, status.supervisor_pid):
         # It was killed a moment ago, and the next one has not looked yet.
-        detail = f"The supervisor has just started; an earlier one last looked at {status.looked_at}."
+        detail = f"The supervisor has just started; an earlier one last looked {format_past(looked_at, clock.now())}."
     elif not 0 <= _compute_age_seconds(status, looked_at, clock) <= VALID_SECONDS:
-        detail = f"The supervisor (process {status.supervisor_pid}) has not looked since {format_utc(looked_at)}."
+        detail = f"The supervisor (process {status.supervisor_pid}) last looked {format_past(looked_at, clock.now())}."
     else:
         return status
     return msgspec.structs.replace(status, state=SupervisorState.UNPROVEN, detail=detail, pid=None, queue_length=None)

@@ -7,19 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.cli.jobs.main import jobs, queue
+from comfywatchman.cli.jobs.main import bulk, jobs, queue
 from comfywatchman.jobs.execution import outcomes
 from comfywatchman.jobs.records import WaitCode
 from comfywatchman.jobs.store import transitions
 from tests.docs.command_pages import list_documented_options, list_options, read_section
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "jobs-commands.md").read_text("utf-8")
-NAMES = [name for name in jobs.locations if name != "queue"] + [f"queue {name}" for name in queue.locations]
+GROUPS = {"queue": queue, "bulk": bulk}
+NAMES = [name for name in jobs.locations if name not in GROUPS]
+NAMES += [f"{group} {name}" for group in GROUPS for name in GROUPS[group].locations]
 
 
 def options(name: str) -> set[str]:
-    group = queue if name.startswith("queue ") else jobs
-    return list_options(group, name.removeprefix("queue "))
+    group, _, command = name.rpartition(" ")
+    return list_options(GROUPS[group] if group else jobs, command)
 
 
 def section(name: str) -> str:

@@ -48,17 +48,17 @@ class Site:
 
 
 def build_site(
-    home: Path,
+    home: Path | None,
     store: JobStore,
     *,
     base_path: str = "",
     needs_session_to_read: bool = False,
     comfyui: Path | None = None,
 ) -> Site:
-    """Return the page of a host."""
+    """Return the page of a host; without a home, of the one that is found as commands find it."""
     session = Session(home, None, comfyui_option=comfyui)
     host = PageHost(session, JobAgent(session), store)
-    secrets = WebSecrets(home / "state" / "web")
+    secrets = WebSecrets(session.home_layout.home.state / "web")
     policy = GuardPolicy(LOOPBACK_HOSTS, needs_session_to_read=needs_session_to_read)
     application = build_application(host, WebOptions(policy, base_path), secrets, now=SystemClock().now)
     client, guest = open_browser(application), open_browser(application)

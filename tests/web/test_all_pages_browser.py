@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,15 +13,19 @@ from comfywatchman.base.files import write_atomic
 from comfywatchman.base.state.state_file import write_state
 from comfywatchman.jobs.records import AttemptOutcome
 from comfywatchman.jobs.store.job_store import JobStore
+from tests.governance.contexts import KeptSite
 from tests.hosts import Host
 from tests.jobs.jobs import add_jobs, build_name, lease, start_worker
 from tests.web.chromium import CHROMIUM, Visit, serve_site, start_chromium, visit
+from tests.web.demo_host import build_demo
+from tests.web.demo_host import list_paths as list_demo_paths
 from tests.web.site import Site, build_site
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: sudo apt install chromium"),
 ]
+AXE_WIDTHS = (360, 768, 1280, 1920)
 WIDTHS = (360, 480, 768, 1024, 1280, 1920)
 LONG = "n" * 140
 LONG_SECONDS = 36_000.0
@@ -109,9 +113,49 @@ def test_no_page_overflows_at_any_width(browser: Browser, full: Site) -> None:
         assert found == []
 
 
+@pytest.fixture
+def demo(kept_root: KeptSite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Return the page of a host with supervisor, incident, governed environment, plan, candidates and outputs."""
+
+    def set_variables(variables: Mapping[str, str]) -> None:
+        for name, text in variables.items():
+            monkeypatch.setenv(name, text)
+
+    with build_demo(kept_root.restore(), set_variables) as site:
+        yield site
+
+
+def test_demo_page_does_not_overflow_and_has_no_errors(browser: Browser, demo: Site) -> None:
+    with serve_site(demo) as url, visit(browser, url) as window:
+        window.sign_in(demo)
+        found = []
+        for path in list_demo_paths(demo):
+            page = window.open(path)
+            page.evaluate("document.querySelectorAll('details').forEach(element => { element.open = true })")
+            for width in WIDTHS:
+                page.set_viewport_size({"width": width, "height": 900})
+                found += [(path, width, "page")] * (window.count_overflow() > 0)
+                found += [(path, width, card) for card in window.list_overflowing_cards()]
+        assert found == []
+        assert [error for error in window.errors if "404" not in error] == []
+
+
 @pytest.mark.torture
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 768, 1280, 1920])
+def test_axe_finds_nothing_on_any_page_of_the_demo(browser: Browser, demo: Site, scheme: str) -> None:
+    with serve_site(demo) as url:
+        for width in AXE_WIDTHS:
+            with visit(browser, url, scheme=scheme, width=width) as window:
+                window.sign_in(demo)
+                for path in list_demo_paths(demo):
+                    window.open(path)
+                    assert window.find_violations() == [], (path, width)
+                assert [error for error in window.errors if "404" not in error] == []
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", AXE_WIDTHS)
 def test_axe_finds_nothing_on_any_page(browser: Browser, full: Site, scheme: str, width: int) -> None:
     with serve_site(full) as url, visit(browser, url, scheme=scheme, width=width) as window:
         window.sign_in(full)

@@ -25,7 +25,7 @@ class ChartUnit(StrEnum):
     def format_value(self, value: int) -> str:
         """Return a value with its unit."""
         if self is ChartUnit.BYTES:
-            return format_size(value)
+            return format_size(value, digits=1)
         return format_duration(value) if self is ChartUnit.SECONDS else str(value)
 
 

@@ -65,6 +65,7 @@ class ModelsView:
         unused_bytes: Size of the models that no workflow uses.
         chosen: The filter; empty for all.
         text: The words that are searched for.
+        places: Where the files shown are, by their path; below ComfyUI's folder without that folder.
         is_known: Whether a check has listed the models yet.
         duplicates_command: The command that shows what links between copies would free.
     """
@@ -75,6 +76,7 @@ class ModelsView:
     unused_bytes: int
     chosen: str
     text: str
+    places: Mapping[str, str]
     is_known: bool
     duplicates_command: str
 
@@ -97,6 +99,7 @@ def view_models(request: PageRequest) -> ModelsView:
         unused_bytes=sum(row.model.size for row in rows or () if not row.user_count),
         chosen=chosen if chosen in FILTERS else "",
         text=text,
+        places={row.model.path: host.shorten_path(row.model.path) for row in page.rows},
         is_known=rows is not None,
         duplicates_command=host.session.format_command("duplicates", "--hash"),
     )

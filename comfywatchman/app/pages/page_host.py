@@ -71,6 +71,14 @@ class PageHost:
         value: ValueT = self._of_request[name]
         return value
 
+    def shorten_path(self, path: str) -> str:
+        """Return a path as people see it: below ComfyUI's folder without that folder."""
+        return path.removeprefix(self.cache_in_request("comfyui folder", self._find_comfyui_prefix))
+
+    def _find_comfyui_prefix(self) -> str:
+        folder = self.session.find_comfyui_folder()
+        return "" if folder is None else f"{printable_path(folder)}/"
+
     @property
     def report_version(self) -> FileVersion:
         """The version of the report file; it differs after every write."""

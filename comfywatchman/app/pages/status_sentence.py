@@ -11,7 +11,7 @@ from typing import Final
 from comfywatchman.app.pages.page_host import PageHost
 from comfywatchman.base.clock import parse_utc
 from comfywatchman.base.errors import Failure
-from comfywatchman.readiness.host_summary import Summary
+from comfywatchman.readiness.host_summary import Summary, SupervisorSummary
 
 _PERCENT: Final = 100
 
@@ -30,7 +30,8 @@ class ServerFacts:
     """ComfyUI as it was last seen.
 
     Attributes:
-        state: `up`, `down`, `changing` or `unknown`.
+        state: `up`, `down`, `changing`, `unproven` when its supervisor cannot prove any of these, or `unknown`
+            without a supervisor.
         since: Since when; None when that is not known.
         sentence: The state in words.
     """
@@ -110,7 +111,9 @@ def choose_tone(
         return StatusTone.STALE
     if server.state == "down" or check.summary.invalid:
         return StatusTone.BAD
-    if needs_you or failed is None or failed or check.summary.ready < check.summary.workflows:
+    # What the supervisor cannot prove is not shown as good, nor as bad.
+    is_doubtful = failed is None or server.state == "unproven"
+    if needs_you or is_doubtful or failed or check.summary.ready < check.summary.workflows:
         return StatusTone.NEED
     return StatusTone.OK
 
@@ -180,5 +183,13 @@ def read_server(host: PageHost) -> ServerFacts:
         return ServerFacts("unknown", sentence=failure.message)
     if supervisor is None:
         return ServerFacts("unknown", sentence="No supervisor runs, so ComfyUI itself is not monitored.")
-    state = "up" if supervisor.is_working else "changing" if supervisor.is_changing else "down"
-    return ServerFacts(state, parse_utc(supervisor.since), supervisor.sentence)
+    return ServerFacts(describe_server_state(supervisor), parse_utc(supervisor.since), supervisor.sentence)
+
+
+def describe_server_state(supervisor: SupervisorSummary) -> str:
+    """Return a state of ComfyUI in one of the few words that `ServerFacts` has for a supervised one. Pure."""
+    if supervisor.is_working:
+        return "up"
+    if supervisor.is_changing:
+        return "changing"
+    return "unproven" if supervisor.state == "unproven" else "down"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from comfywatchman.app.pages.forms import plan_changed_failure
 from comfywatchman.app.pages.page_host import PageHost
 from comfywatchman.app.pages.page_request import ActionRequest, ActionResult, PageRequest
@@ -103,9 +105,10 @@ def read_plan(host: PageHost) -> PlanView | None:
 
 def _describe_plan(host: PageHost, plan: DownloadPlan) -> PlanView:
     file = f"{plan.cycle}.json"
+    items = [item for item in plan.items if item.blocked is None]
     return PlanView(
         file=file,
-        items=tuple(item for item in plan.items if item.blocked is None),
+        items=tuple(msgspec.structs.replace(item, target=host.shorten_path(item.target or "")) for item in items),
         blocked=tuple(item for item in plan.items if item.blocked is not None),
         total_bytes=plan.total_bytes,
         command=host.session.format_command("download", "--plan", file),

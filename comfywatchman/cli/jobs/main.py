@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "retry": "comfywatchman.cli.jobs.change:retry",
     "god-mode": "comfywatchman.cli.jobs.change:god_mode",
     "cancel": "comfywatchman.cli.jobs.change:cancel",
+    "bulk": "comfywatchman.cli.jobs.main:bulk",
     "pause": "comfywatchman.cli.jobs.change:pause",
     "resume": "comfywatchman.cli.jobs.change:resume",
     "stats": "comfywatchman.cli.jobs.stats:stats",
@@ -29,6 +30,11 @@ COMMANDS: Final = {
 QUEUE_COMMANDS: Final = {
     "ls": "comfywatchman.cli.jobs.queue:list_queue",
     "set-priority": "comfywatchman.cli.jobs.change:set_priority",
+}
+BULK_COMMANDS: Final = {
+    "retry": "comfywatchman.cli.jobs.bulk:retry_many",
+    "cancel": "comfywatchman.cli.jobs.bulk:cancel_many",
+    "set-priority": "comfywatchman.cli.jobs.bulk:set_priority_of_many",
 }
 EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 failed or refused, 2 usage, configuration or not found, 75 jobs wait for something, "
@@ -64,3 +70,8 @@ def jobs(context: click.Context, home: Path | None, config_file: Path | None, co
 @click.group(cls=LazyGroup, locations=QUEUE_COMMANDS, context_settings=CONTEXT_SETTINGS, epilog=EXIT_CODES)
 def queue() -> None:
     """List the jobs, and change their priorities."""
+
+
+@click.group(cls=LazyGroup, locations=BULK_COMMANDS, context_settings=CONTEXT_SETTINGS, epilog=EXIT_CODES)
+def bulk() -> None:
+    """Change all jobs that match, as many as you confirm."""
