@@ -36,7 +36,7 @@ def plan_downloads(cycle: CycleContext, host: HostSnapshot, results: Sequence[Se
         home = cycle.request.layout.home
         name = _find_same_plan(cycle, plan)
         if name is None:
-            name = write_plan(home, plan).name
+            name = write_plan(home, plan, complete_commands=cycle.request.complete_commands).name
         return PlanSummary(
             file=printable_path(plans_folder(home) / name),
             downloads=sum(item.blocked is None for item in plan.items),

@@ -288,9 +288,11 @@ def _find_section(page: Page) -> str:
 def _count_for_navigation(head: StatusSentence) -> dict[str, NavigationCount]:
     counts = {}
     if head.needs_you:
-        counts[""] = NavigationCount(head.needs_you, "need", "things need you")
+        counts[""] = NavigationCount(
+            head.needs_you, "need", "thing needs you" if head.needs_you == 1 else "things need you"
+        )
     if head.failed:
-        counts["queue"] = NavigationCount(head.failed, "bad", "failed jobs")
+        counts["queue"] = NavigationCount(head.failed, "bad", "failed job" if head.failed == 1 else "failed jobs")
     return counts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -30,15 +30,21 @@ def plans_folder(home: Home) -> Path:
     return home.output / "plans"
 
 
-def write_plan(home: Home, plan: DownloadPlan) -> Path:
+def write_plan(home: Home, plan: DownloadPlan, *, complete_commands: Callable[[str], str] = str) -> Path:
     """Write a plan as `<cycle>.json` and `<cycle>.md`, delete the oldest ones, and return the path of the JSON.
+
+    Args:
+        home: Where the plans are.
+        plan: The plan.
+        complete_commands: Adds to the commands in the Markdown the options that they need.
 
     Raises:
         Failure: `state-unwritable`.
     """
     path = plans_folder(home) / f"{plan.cycle}.json"
     # The JSON comes last: it is what makes the plan known.
-    write_if_changed(path.with_suffix(".md"), render_markdown(plan).encode("utf-8", "backslashreplace"))
+    markdown = complete_commands(render_markdown(plan))
+    write_if_changed(path.with_suffix(".md"), markdown.encode("utf-8", "backslashreplace"))
     write_if_changed(path, to_json(plan))
     for old_plan in _list_newest_first(home)[_MAX_PLANS:]:
         for old_file in (old_plan, old_plan.with_suffix(".md")):

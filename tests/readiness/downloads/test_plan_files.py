@@ -72,6 +72,17 @@ def test_impossible_size_or_hash_is_refused(tmp_path: Path, edited: dict[str, An
     assert raised.value.code == "download-plan-invalid"
 
 
+def test_commands_in_the_markdown_are_completed(tmp_path: Path) -> None:
+    def complete(text: str) -> str:
+        return text.replace("comfywatchman ", "comfywatchman --home /srv/cw ")
+
+    path = write_plan(Home(tmp_path), plan_of(found()), complete_commands=complete)
+    page = path.with_suffix(".md").read_text("utf-8")
+    assert f"    comfywatchman --home /srv/cw download --plan {path.name}\n" in page
+    assert "comfywatchman download" not in page
+    assert read_plan(path).items
+
+
 def test_markdown_lists_model_source_size_and_folder() -> None:
     civitai = "https://civitai.com/api/download/models/12?fileId=34"
     page = render_markdown(
