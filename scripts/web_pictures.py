@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from PIL import Image
 from playwright.sync_api import Browser
 
 from tests.governance.contexts import build_site as build_governed_site
@@ -32,10 +33,15 @@ DOCUMENTED: Final = (
 )
 
 
+def reduce_colours(file: Path) -> None:
+    """Store a picture with a palette, which takes a third of the space."""
+    with Image.open(file) as picture:
+        palette = picture.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE, colors=256)
+    palette.save(file, optimize=True)
+
+
 def take_documented(browser: Browser, url: str, site: Site) -> None:
     """Take the pictures of the documentation, with few colours."""
-    from PIL import Image
-
     for name, path, scheme, width, height in DOCUMENTED:
         with visit(browser, url, scheme=scheme, width=width) as window:
             window.sign_in(site)
@@ -43,9 +49,7 @@ def take_documented(browser: Browser, url: str, site: Site) -> None:
             window.open(path).wait_for_load_state()
             file = PICTURES / f"{name}.png"
             window.page.screenshot(path=file)
-        with Image.open(file) as picture:
-            palette = picture.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE, colors=256)
-        palette.save(file, optimize=True)
+        reduce_colours(file)
 
 
 def take_all(browser: Browser, url: str, site: Site, folder: Path) -> None:

@@ -10,6 +10,7 @@ import click
 
 from comfywatchman.app.session import Session
 from comfywatchman.base.text import format_size
+from comfywatchman.cli.byte_progress import show_bytes
 from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, print_json, print_table, printable
 from comfywatchman.readiness.downloads.duplicates import DuplicateGroup
@@ -36,7 +37,7 @@ def duplicates(context: click.Context, with_hashing: bool, as_json: bool) -> Non
       comfywatchman duplicates
       comfywatchman duplicates --hash
     """
-    groups, not_hashed = _find_groups(context.obj, with_hashing=with_hashing)
+    groups, not_hashed = _find_groups(context.obj, with_hashing=with_hashing, as_json=as_json)
     if as_json:
         linkable = sum(group.linkable_bytes for group in groups)
         print_json(duplicates=groups, linkable_bytes=linkable, not_hashed=not_hashed)
@@ -66,7 +67,7 @@ def _print_groups(groups: tuple[DuplicateGroup, ...]) -> None:
     click.echo(f"{len(groups)} {exist} more than once; hard links would free {format_size(linkable)}.")
 
 
-def _find_groups(session: Session, *, with_hashing: bool) -> tuple[tuple[DuplicateGroup, ...], int]:
+def _find_groups(session: Session, *, with_hashing: bool, as_json: bool) -> tuple[tuple[DuplicateGroup, ...], int]:
     from comfywatchman.comfyui.install.folders import resolve_folders
     from comfywatchman.readiness.database import open_database
     from comfywatchman.readiness.downloads.duplicates import find_duplicates, find_unhashed_lookalikes
@@ -83,9 +84,11 @@ def _find_groups(session: Session, *, with_hashing: bool) -> tuple[tuple[Duplica
         files = _leave_out_checkout(models, installation)
         if with_hashing:
             alike = find_unhashed_lookalikes(files, index.hashes())
-            result = hash_within_budget(
-                alike, index, budget_seconds=_FOREVER_SECONDS, monotonic=session.clock.monotonic
-            )
+            clock = session.clock
+            with show_bytes(session.task, "Hashing", as_json=as_json) as show:
+                result = hash_within_budget(
+                    alike, index, budget_seconds=_FOREVER_SECONDS, monotonic=clock.monotonic, on_progress=show
+                )
             for reason in result.skipped:
                 click.echo(f"Not hashed: {printable(reason)}", err=True)
         return find_duplicates(files, index.hashes()), len(find_unhashed_lookalikes(files, index.hashes()))

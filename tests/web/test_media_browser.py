@@ -45,6 +45,7 @@ def write_video(path: Path, codec: str) -> None:
     """Write two seconds of grey frames that get brighter."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=FRAMES_PER_SECOND)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for number in range(SECONDS * FRAMES_PER_SECOND):
             pixels = np.full((48, 64, 3), 10 * number, dtype=np.uint8)
@@ -56,6 +57,7 @@ def write_sound(path: Path, codec: str) -> None:
     """Write two seconds of silence."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=SAMPLES_PER_SECOND)
+        assert isinstance(stream, av.AudioStream)
         samples = np.zeros((1, SAMPLES_PER_SECOND * SECONDS), dtype=np.int16)
         frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
         frame.sample_rate, frame.time_base, frame.pts = SAMPLES_PER_SECOND, Fraction(1, SAMPLES_PER_SECOND), 0

@@ -172,7 +172,7 @@ def _print_notes(session: Session, gov: GovContext) -> None:
 
 @contextmanager
 def show_progress(session: Session, activity: str) -> Iterator[ProgressCallback]:
-    """Show a spinner with a text on a terminal, record the text for the page in a task, and do nothing elsewhere.
+    """Show a spinner, a text and the elapsed time on a terminal, record the text in a task, do nothing elsewhere.
 
     Args:
         session: The session.
@@ -190,8 +190,10 @@ def show_progress(session: Session, activity: str) -> Iterator[ProgressCallback]
         yield lambda _text: None
         return
     from rich.console import Console
-    from rich.text import Text
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    # Text objects: a name in square brackets would otherwise count as markup.
-    with Console(stderr=True, highlight=False).status(Text(activity)) as status:
-        yield lambda text: status.update(Text(printable(text)))
+    # A name in square brackets would otherwise count as markup.
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as progress:
+        line = progress.add_task(activity, total=None)
+        yield lambda text: progress.update(line, description=printable(text))

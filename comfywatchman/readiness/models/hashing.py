@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -168,6 +169,7 @@ def hash_within_budget(
     *,
     budget_seconds: float,
     monotonic: Callable[[], float],
+    on_progress: Callable[[str, int, int], None] = lambda _name, _done, _total: None,
 ) -> HashingResult:
     """Hash files that have no hashes yet, small ones first, until the time budget is used up.
 
@@ -180,9 +182,11 @@ def hash_within_budget(
         index: Where hashes are looked up and stored.
         budget_seconds: How long to go on starting files; 0 or less hashes nothing.
         monotonic: Seconds of a steady clock.
+        on_progress: Called before each block with the name of the file, the bytes hashed so far, and the bytes of all
+            files to hash.
     """
     queue = _select_files(files, index)
-    run = _HashingRun(queue, index, monotonic, budget_seconds)
+    run = _HashingRun(queue, index, monotonic, budget_seconds, on_progress)
     if budget_seconds > 0 and queue:
         with Hasher() as hasher:
             while run.may_begin():
@@ -206,13 +210,21 @@ class _HashingRun:
     """State of one `hash_within_budget` call."""
 
     def __init__(
-        self, queue: list[ModelFile], index: ModelIndex, monotonic: Callable[[], float], budget_seconds: float
+        self,
+        queue: list[ModelFile],
+        index: ModelIndex,
+        monotonic: Callable[[], float],
+        budget_seconds: float,
+        on_progress: Callable[[str, int, int], None],
     ) -> None:
         self._queue = queue
         self._index = index
         self._monotonic = monotonic
         self._started = self._saved_at = monotonic()
         self._budget_seconds = budget_seconds
+        self._on_progress = on_progress
+        self._total_bytes = sum(model.size for model in queue)
+        self._passed_bytes = 0
         self._position = 0
         self._hashed = self._hashed_bytes = 0
         self._skipped: list[str] = []
@@ -238,11 +250,15 @@ class _HashingRun:
         model = self._queue[self._position]
         self._position += 1
         deadline = self._started + self._budget_seconds + OVERRUN_SECONDS
-        outcome = hasher.hash_file(
-            model.path,
-            may_go_on=lambda: self._monotonic() < deadline,
-            with_autov3=model.folder in AUTOV3_FOLDERS,
-        )
+        blocks = itertools.count()
+
+        def may_go_on() -> bool:
+            read_bytes = min(next(blocks) * BLOCK_BYTES, model.size)
+            self._on_progress(model.name, self._passed_bytes + read_bytes, self._total_bytes)
+            return self._monotonic() < deadline
+
+        outcome = hasher.hash_file(model.path, may_go_on=may_go_on, with_autov3=model.folder in AUTOV3_FOLDERS)
+        self._passed_bytes += model.size
         if isinstance(outcome, str):
             self._skipped.append(f"{printable_path(model.path)}: {outcome}")
         else:

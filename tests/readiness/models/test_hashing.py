@@ -252,3 +252,21 @@ def test_autov3_is_computed_for_loras_only(tmp_path: Path) -> None:
     hash_models([lora, checkpoint], index)
     assert index.hashes()[lora.key].autov3 is not None
     assert index.hashes()[checkpoint.key].autov3 is None
+
+
+def test_progress_names_the_bytes_of_all_files(tmp_path: Path) -> None:
+    models = write_models(tmp_path, 10, 3 * BLOCK_BYTES, 5 * BLOCK_BYTES)
+    total = sum(model.size for model in models)
+    seen: list[tuple[str, int, int]] = []
+    result = hash_within_budget(
+        models,
+        open_index(tmp_path),
+        budget_seconds=3600.0,
+        monotonic=SteppingClock(),
+        on_progress=lambda name, done, of: seen.append((name, done, of)),
+    )
+    assert result.hashed == 3
+    assert [done for _name, done, _of in seen] == sorted(done for _name, done, _of in seen)
+    assert {of for _name, _done, of in seen} == {total}
+    assert seen[0][1] == 0
+    assert seen[-1] == ("f2.ckpt", total, total)
