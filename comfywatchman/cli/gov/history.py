@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from comfywatchman.base.files import printable_path
 from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
 from comfywatchman.cli.options import complete_names, json_option
 from comfywatchman.cli.render import DONE, FAILED, print_step, print_table, printable
@@ -43,15 +44,26 @@ def rollback(context: click.Context, snapshot: str, as_json: bool) -> None:
 def undo(context: click.Context, operation: str, as_json: bool) -> None:
     """Undo OPERATION, if pyproject.toml, uv.lock and plugins.json have not changed since.
 
+    Undoing the first one, such as an adoption, ends the governance: its files are moved aside, and ComfyUI's own
+    environment is as before.
+
     \b
     Examples:
       gov op list
       gov undo 20261120T120000Z-op-0a1b2c
     """
     from comfywatchman.governance.environments.rollback import undo as run_undo
+    from comfywatchman.governance.environments.withdraw import find_withdrawn_folder
 
     with open_gov(context.obj, "undo", activity="Undoing the operation") as (gov, _progress):
         undo_operation = run_undo(gov, operation)
+        aside = find_withdrawn_folder(gov.layout, operation)
+    if undo_operation.op_id == operation and not as_json:
+        click.echo(
+            f"Operation {operation} was undone: nothing is governed any more. Its files are in {printable_path(aside)}."
+        )
+        print_step("To govern ComfyUI again: gov init --adopt")
+        return
     _print_operation(context, undo_operation, f"Operation {operation} was undone.", as_json=as_json)
 
 

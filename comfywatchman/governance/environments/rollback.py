@@ -14,6 +14,7 @@ from comfywatchman.governance.environments import checkout, commit, generation, 
 from comfywatchman.governance.environments.checkout import CheckoutChange
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
+from comfywatchman.governance.environments.withdraw import withdraw
 from comfywatchman.governance.store.ids import OPERATION_ID
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import Operation, OperationKind
@@ -36,18 +37,24 @@ def rollback(context: GovContext, snapshot_id: str) -> Operation:
 def undo(context: GovContext, op_id: str) -> Operation:
     """Restore the state before an operation, if the truth files have not changed since.
 
+    Returns:
+        The new operation; the undone one itself when nothing was governed before it.
+
     Raises:
         Failure: `gov-operation-unknown`, `gov-undo-refused`, or as `rollback`. Production is unchanged then.
     """
     operation = read_operation(context.layout, op_id)
     if operation.status == "undone":
         raise _undo_refused(op_id, "it was undone already")
-    if operation.pre_snapshot is None:
-        raise _undo_refused(op_id, "there was nothing before it")
     current = snapshot.hash_contents(snapshot.read_root_files(context.layout))
     changed = sorted(name for name, change in operation.files.items() if current.get(name) != change.post_sha256)
+    if operation.pre_snapshot is None:
+        # An undo that was killed has moved some of the files already.
+        changed = [name for name in changed if name in current]
     if changed:
         raise _undo_refused(op_id, f"{', '.join(changed)} changed after it")
+    if operation.pre_snapshot is None:
+        return withdraw(context.layout, operation)
     moved = checkout.read(context.layout, op_id)
     if moved is not None:
         checkout.require_changeable(moved.reverse())

@@ -28,3 +28,13 @@ def test_inspecting_a_damaged_snapshot_reports_it(gov_on: Gov) -> None:
     assert "unchanged" in gov_on("snapshot", "inspect", snapshot["id"]).stdout
     (gov_on.site.layout.snapshots / snapshot["id"] / "uv.lock").write_text("changed")
     assert "uv.lock changed" in gov_on.json("snapshot", "inspect", snapshot["id"], code=1)["trouble"]
+
+
+@pytest.mark.slow
+def test_undo_of_the_first_operation_names_the_folder(gov_on: Gov) -> None:
+    op_id = gov_on.json("op", "list")["operations"][-1]["op_id"]
+    result = gov_on("undo", op_id)
+    assert result.exit_code == 0, result.output
+    assert f"undone-{op_id}" in result.stdout
+    assert "gov init --adopt" in result.stdout
+    assert gov_on("status").exit_code != 0

@@ -153,11 +153,6 @@ def test_operation_is_undone_only_once(site: Site) -> None:
             undo(context, last.op_id)
 
 
-def test_first_operation_cannot_be_undone(site: Site) -> None:
-    with site.opened() as context, pytest.raises(Failure, match="nothing before it"):
-        undo(context, read_operations(site.layout)[0].op_id)
-
-
 @pytest.mark.parametrize("name", ["", "../x", "20260101T000000Z-op-abcdef"])
 def test_unknown_operation_is_reported(site: Site, name: str) -> None:
     with pytest.raises(Failure) as caught:
