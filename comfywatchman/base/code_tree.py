@@ -20,16 +20,19 @@ _BLOCK: Final = 1 << 20
 
 
 def hash_code_tree(folder: Path) -> str | None:
-    """Return the SHA-256 over names, links, execute bits and contents of a folder's code.
+    """Return the SHA-256 over names, links, execute bits and contents of a folder's code; of one file its own.
 
-    Links are not followed: the hash covers the target's path, not its content.
+    Links in the folder are not followed: the hash covers the target's path, not its content.
 
     Returns:
         None when the folder cannot be read or holds more than 50,000 code files.
     """
     digest = hashlib.sha256()
     try:
-        if not stat.S_ISDIR(os.stat(folder).st_mode):
+        mode = os.stat(folder).st_mode
+        if stat.S_ISREG(mode):
+            return _hash_file(os.fspath(folder))
+        if not stat.S_ISDIR(mode):
             return None
         for count, (name, entry) in enumerate(_walk_code(os.fspath(folder), "")):
             if count >= _MAX_FILES:

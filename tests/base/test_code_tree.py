@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -58,8 +59,12 @@ def test_copies_have_the_same_hash(pack: Path, tmp_path: Path) -> None:
     assert hash_code_tree(tmp_path / "other") == hash_code_tree(pack)
 
 
-def test_file_and_missing_folder_have_no_hash(pack: Path) -> None:
-    assert hash_code_tree(pack / "__init__.py") is None
+def test_single_file_has_the_hash_of_its_content(pack: Path) -> None:
+    file = pack / "__init__.py"
+    assert hash_code_tree(file) == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_missing_folder_has_no_hash(pack: Path) -> None:
     assert hash_code_tree(pack / "absent") is None
 
 

@@ -32,7 +32,7 @@ from comfywatchman.governance.environments import init as environment_init
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.nodes.deny_list import build_deny_list
-from comfywatchman.governance.nodes.identity import check_id
+from comfywatchman.governance.nodes.identity import check_existing_id
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.governed import record_governed
 from comfywatchman.governance.store.records import GenerationMark, NodeRegistry, Operation, RegisteredNode
@@ -209,7 +209,7 @@ def _find_nodes(context: GovContext) -> tuple[dict[str, Path], dict[str, str]]:
         if not listing.enabled:
             continue
         try:
-            check_id(folder)
+            check_existing_id(folder, is_file=listing.path.is_file())
         except Failure as failure:
             refused[folder] = failure.message
             continue

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.gpu.driver import GpuDriver
@@ -21,6 +22,9 @@ from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import GenerationMark, InstalledPackage, NodeRegistry
 from comfywatchman.governance.uv.requirement import build_marker_environment
+
+_OWN_FILES: Final = frozenset({"websocket_image_save.py"})
+"""A single-file pack that is part of ComfyUI."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ class CheckContext:
 
     @cached_property
     def node_folders(self) -> dict[str, PackListing]:
-        """The folders of `custom_nodes` by name."""
+        """The packs in `custom_nodes`, folders and single Python files, by name."""
         return find_node_folders(self.gov.custom_nodes)
 
 
@@ -144,5 +148,10 @@ class Check:
 
 
 def find_node_folders(custom_nodes: Path) -> dict[str, PackListing]:
-    """Return the folders of `custom_nodes` by name, without single Python files."""
-    return {listing.folder: listing for listing in find_packs([custom_nodes]) if listing.path.is_dir()}
+    """Return the packs in `custom_nodes`, folders and single Python files, by the name of folder or file."""
+    packs = {}
+    for listing in find_packs([custom_nodes]):
+        name = listing.folder if listing.path.is_dir() else listing.path.name.removesuffix(".disabled")
+        if name not in _OWN_FILES:
+            packs[name] = listing
+    return packs

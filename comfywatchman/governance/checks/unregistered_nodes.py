@@ -16,7 +16,10 @@ def find_unregistered(custom_nodes: Path, registered: Collection[str]) -> tuple[
         custom_nodes: The folder of custom nodes.
         registered: The ids of the registered nodes.
     """
-    return tuple(sorted(find_node_folders(custom_nodes).keys() - set(registered)))
+    packs = find_node_folders(custom_nodes)
+    # Single files have no requirements that could be governed.
+    folders = {name for name, listing in packs.items() if listing.path.is_dir()}
+    return tuple(sorted(folders - set(registered)))
 
 
 def judge(folders: Sequence[str]) -> CheckResult:
@@ -39,7 +42,7 @@ def judge(folders: Sequence[str]) -> CheckResult:
 
 
 def _run(context: CheckContext) -> CheckResult:
-    return judge(sorted(context.node_folders.keys() - context.registry.plugins.keys()))
+    return judge(find_unregistered(context.gov.custom_nodes, context.registry.plugins.keys()))
 
 
 CHECK = Check("unregistered-nodes", _run)

@@ -233,7 +233,7 @@ def _delete_node_code(custom_nodes: Path, node_id: str) -> None:
     if node_id in {".", ".."} or "/" in node_id:
         return
     folder = custom_nodes / node_id
-    if folder.is_symlink():
+    if folder.is_symlink() or folder.is_file():
         folder.unlink()
     elif folder.is_dir():
         shutil.rmtree(folder)

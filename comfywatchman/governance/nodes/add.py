@@ -21,12 +21,13 @@ from comfywatchman.base.files import fsync_folder, printable_path
 from comfywatchman.base.git import read_head, read_origin
 from comfywatchman.base.git_clone import Repository, clone_repository
 from comfywatchman.base.text import describe_os_remedy, os_error_text
-from comfywatchman.comfyui.packs.scan import find_packs
+from comfywatchman.governance.checks.context import find_node_folders
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.nodes.deny_list import build_deny_list, enforce_deny_list
 from comfywatchman.governance.nodes.identity import (
     NodeOrigin,
+    check_existing_id,
     check_id,
     check_ref,
     derive_id,
@@ -131,19 +132,18 @@ def find_unregistered_nodes(context: GovContext) -> tuple[str, ...]:
         Failure: `gov-truth-damaged`.
     """
     registered = staging.read_registry(context.layout).plugins
-    listings = find_packs([context.custom_nodes])
-    folders = {listing.folder for listing in listings if listing.enabled and listing.path.is_dir()}
+    folders = {name for name, listing in find_node_folders(context.custom_nodes).items() if listing.enabled}
     return tuple(sorted(folder for folder in folders if find_conflicting_id(folder, registered) is None))
 
 
 def _check_folder(context: GovContext, node_id: str) -> str:
     """Require that a folder can be registered; return the URL of its repository, empty without one."""
-    check_id(node_id)
     folder = context.custom_nodes / node_id
-    if not folder.is_dir():
+    check_existing_id(node_id, is_file=folder.is_file())
+    if not folder.exists():
         raise Failure(
             "gov-node-unknown",
-            f"There is no folder {node_id} in {printable_path(context.custom_nodes)}.",
+            f"There is no node pack {node_id} in {printable_path(context.custom_nodes)}.",
             hint="Clone a node with `gov node add URL`; `gov check` lists unregistered folders.",
         )
     _require_unregistered(context.layout, node_id)

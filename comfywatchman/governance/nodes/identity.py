@@ -49,6 +49,16 @@ class NodeOrigin:
         return f"Origin(url={self.url!r}, is_local={self.is_local})"
 
 
+def check_existing_id(node_id: str, *, is_file: bool) -> str:
+    """Return the id of an installed pack, which is the name of its folder or of its one Python file.
+
+    Raises:
+        Failure: `gov-bad-id`.
+    """
+    check_id(node_id.removesuffix(".py") if is_file else node_id)
+    return node_id
+
+
 def check_id(node_id: str) -> str:
     """Return an id that is valid as a folder name and as a part of a dependency group's name.
 

@@ -69,7 +69,7 @@ def require(layout: GovLayout, node_id: str) -> RegisteredNode:
 
 
 def find_enabled_folders(layout: GovLayout, custom_nodes: Path) -> dict[str, Path]:
-    """Return the existing folders of the enabled nodes, by id.
+    """Return the existing folders, or single files, of the enabled nodes, by id.
 
     Raises:
         Failure: `gov-truth-damaged`.
@@ -77,7 +77,7 @@ def find_enabled_folders(layout: GovLayout, custom_nodes: Path) -> dict[str, Pat
     folders = {}
     for node in staging.read_registry(layout).plugins.values():
         folder = custom_nodes / node.id
-        if node.enabled and folder.is_dir():
+        if node.enabled and folder.exists():
             folders[node.id] = folder
     return folders
 
@@ -150,7 +150,7 @@ def _build(context: GovContext, work: StagingDir) -> GenerationMark:
 
 
 def _inspect_node(node: RegisteredNode, folder: Path) -> NodeListing:
-    if not folder.is_dir():
+    if not folder.exists():
         return NodeListing(node, "gone", None, None)
     head = read_head(folder)
     # Records of older versions hold no tree hash: then the commit alone counts.

@@ -117,7 +117,7 @@ def run_transaction(
 
 
 def _require_folder(folder: Path, node_id: str) -> Path:
-    if not folder.is_dir():
+    if not folder.exists():
         raise Failure(
             "gov-node-unknown",
             f"The folder of the node {node_id} is missing: {printable_path(folder)}.",

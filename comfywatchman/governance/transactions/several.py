@@ -128,7 +128,7 @@ def find_untried(context: GovContext) -> tuple[str, ...]:
     untried = []
     for node in staging.read_registry(context.layout).plugins.values():
         folder = context.custom_nodes / node.id
-        if folder.is_dir():
+        if folder.exists():
             known = declared.get(canonicalize_name(node.group), set())
             # A repository is declared at the commit that was tried.
             at_commit = {parse_package_name(line) for line in known if " @ " in line}
@@ -181,7 +181,7 @@ def _settle_halves(
 
 def _require_node(context: GovContext, node_id: str) -> RegisteredNode:
     node = registry.require(context.layout, node_id)
-    if not (context.custom_nodes / node_id).is_dir():
+    if not (context.custom_nodes / node_id).exists():
         raise Failure(
             "gov-node-unknown",
             f"The folder of the node {node_id} is missing.",

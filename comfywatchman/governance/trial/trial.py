@@ -119,6 +119,8 @@ def build_installer_variables(network: NetworkTable) -> dict[str, str]:
 
 def _read_code_state(folder: Path) -> tuple[int, int]:
     """Return the number of Python files in a node and the latest of their modification times, in nanoseconds."""
+    if folder.is_file():
+        return 1, folder.stat().st_mtime_ns
     times = []
     for parent, _folders, names in os.walk(folder):
         paths = [os.path.join(parent, name) for name in names if name.endswith(".py")]

@@ -11,6 +11,7 @@ from comfywatchman.governance.adoption.adopt import Adoption, adopt, inspect_env
 from comfywatchman.governance.adoption.installed_wheel import MAX_RECORD_BYTES
 from comfywatchman.governance.adoption.old_environment import read_old_environment
 from comfywatchman.governance.environments.staging import read_registry
+from comfywatchman.governance.nodes.registry import list_nodes
 from comfywatchman.governance.store import truth
 from tests.governance import changes
 from tests.governance.adoption.old_environments import (
@@ -44,6 +45,7 @@ def test_existing_environment_is_governed_with_the_same_packages(tmp_path: Path)
     write_pack(site, "b", "numlet>=2\n")
     write_pack(site, "old.disabled")
     (site.comfyui / "custom_nodes" / "single.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
+    (site.comfyui / "custom_nodes" / "websocket_image_save.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
     with serve_folder(tmp_path / "served") as url:
         install(environment, "--no-index", f"{url}/urllet-3.0-py3-none-any.whl")
         before = hash_folder(environment)
@@ -54,12 +56,17 @@ def test_existing_environment_is_governed_with_the_same_packages(tmp_path: Path)
     }  # fmt: skip
     assert {adoption.packages[outcome] for outcome in ("moved", "missing", "added")} == {()}
     assert (adoption.wheels, adoption.unkept) == (("lostlet",), {})
-    assert adoption.nodes == ("a", "b")
+    assert adoption.nodes == ("a", "b", "single.py")
     assert adoption.unmet_lines == {"a": ("absentlet",), "b": ("numlet>=2",)}
     groups = truth.parse_groups(site.layout.pyproject.read_text())
     assert groups["node-a"] == ("plainlet",)
     assert "node-b" not in groups
-    assert read_registry(site.layout).plugins.keys() == {"a", "b"}
+    assert read_registry(site.layout).plugins.keys() == {"a", "b", "single.py"}
+    assert [(one.plugin.id, one.code) for one in list_nodes(site.layout, site.comfyui / "custom_nodes")] == [
+        ("a", "as-recorded"), ("b", "as-recorded"), ("single.py", "as-recorded")
+    ]  # fmt: skip
+    (site.comfyui / "custom_nodes" / "single.py").write_text("NODE_CLASS_MAPPINGS = {}  # changed\n")
+    assert list_nodes(site.layout, site.comfyui / "custom_nodes")[2].code == "changed"
     code = "import corelet, lostlet, editlet, urllet, numlet; print(corelet.__version__, lostlet.__version__)"
     assert site.run_in_production(code) == "1.0 1.0+cpu"
 

@@ -7,6 +7,7 @@ import pytest
 
 from comfywatchman.governance.checks.check_cache import CheckCache
 from comfywatchman.governance.checks.context import CheckBudget, CheckContext, find_node_folders
+from comfywatchman.governance.checks.unregistered_nodes import find_unregistered
 from comfywatchman.governance.environments import access, generation
 from comfywatchman.governance.store.records import NodeRegistry
 from tests.fakes import FakeClock
@@ -71,10 +72,16 @@ def test_damaged_registry_counts_as_empty(site: Site, content: bytes) -> None:
     assert site.layout.plugins.read_bytes() == content
 
 
-def test_single_files_are_not_node_folders(tmp_path: Path) -> None:
+def test_packs_are_folders_and_single_files_without_that_of_comfyui(tmp_path: Path) -> None:
     for name in ("one", "two.disabled"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").touch()
     (tmp_path / "single.py").touch()
-    folders = find_node_folders(tmp_path)
-    assert {name: listing.path.name for name, listing in folders.items()} == {"one": "one", "two": "two.disabled"}
+    (tmp_path / "websocket_image_save.py").touch()
+    packs = find_node_folders(tmp_path)
+    assert {name: listing.path.name for name, listing in packs.items()} == {
+        "one": "one",
+        "single.py": "single.py",
+        "two": "two.disabled",
+    }
+    assert find_unregistered(tmp_path, ["one"]) == ("two",)

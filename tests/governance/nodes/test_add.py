@@ -255,14 +255,16 @@ def test_several_folders_are_adopted_in_one_operation(site: Site) -> None:
         (site.comfyui / "custom_nodes" / name).mkdir()
     (site.comfyui / "custom_nodes" / "single.py").touch()
     with site.opened() as context:
-        assert find_unregistered_nodes(context) == ("a", "b", "bad name")
+        assert find_unregistered_nodes(context) == ("a", "b", "bad name", "single.py")
         with pytest.raises(Failure) as caught:
             adopt_nodes(context, ["a", "bad name"])
         assert caught.value.code == "gov-bad-id"
         assert read_registered(site) == {}
-        nodes = adopt_nodes(context, ["a", "b"])
-        assert [node.id for node in nodes] == ["a", "b"]
-        assert set(read_registered(site)) == {"a", "b"}
+        with pytest.raises(Failure):
+            adopt_nodes(context, ["../main.py"])
+        nodes = adopt_nodes(context, ["a", "b", "single.py"])
+        assert [node.id for node in nodes] == ["a", "b", "single.py"]
+        assert set(read_registered(site)) == {"a", "b", "single.py"}
         assert find_unregistered_nodes(context) == ("bad name",)
         rollback.undo(context, rollback.read_operations(site.layout)[-1].op_id)
         assert read_registered(site) == {}
