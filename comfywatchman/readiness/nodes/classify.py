@@ -44,7 +44,7 @@ def judge_class(
         or judge_hidden_pack(class_type, hints, facts)
         or withhold_verdict(judge_by_packs(class_type, facts), hints, facts)
         or withhold_verdict(judge_by_hints(class_type, hints, facts), hints, facts)
-        or judge_other_core_version(class_type, hints, facts)
+        or judge_other_core_version(class_type, hints, facts, claims)
         or _judge_unlisted_pack(class_type, facts)
         or judge_possible_pack(class_type, facts)
         or _judge_absent_pack(class_type, hints, facts)
@@ -163,6 +163,9 @@ def _judge_without_provider(class_type: str, facts: HostNodeFacts, claims: Provi
     """Judge a class without any known provider."""
     # A running server has imported every pack, so computed class names are no explanation any more.
     unclear_packs = facts.unclear_packs if facts.server_classes is None else ()
+    if claims is not None and claims.queried and not claims.unavailable:
+        # Catalogues list the classes of published packs, also those whose names are computed.
+        unclear_packs = tuple(pack for pack in unclear_packs if pack.repository is None)
     evidence = []
     if facts.server_classes is not None:
         evidence.append("The running ComfyUI does not list it.")

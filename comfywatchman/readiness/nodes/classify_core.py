@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Final
+
 from comfywatchman.comfyui.imports.problems import ImportProblem
 from comfywatchman.comfyui.install.reachability import describe_obstacle
 from comfywatchman.comfyui.packs.core_classes import parse_version
-from comfywatchman.comfyui.packs.metadata import NodePack
-from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, NodeState, NodeVerdict
+from comfywatchman.comfyui.packs.metadata import NodePack, parse_repository
+from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, NodeState, NodeVerdict, ProviderClaims
 from comfywatchman.readiness.nodes.pack_verdicts import START_HINT
 from comfywatchman.readiness.states import NodeRemedy
+from comfywatchman.sources.class_map import PackageRef
+
+_REPOSITORIES: Final = frozenset({"comfyanonymous/comfyui", "comfy-org/comfyui"})
+"""Repositories of ComfyUI itself, which catalogues list beside those of packs."""
 
 
 def judge_core_class(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
@@ -60,16 +67,38 @@ def _build_import_verdict(class_type: str, problem: ImportProblem, facts: HostNo
     )
 
 
-def judge_other_core_version(class_type: str, hints: NodePackHints, facts: HostNodeFacts) -> NodeVerdict | None:
+def judge_other_core_version(
+    class_type: str, hints: NodePackHints, facts: HostNodeFacts, claims: ProviderClaims | None = None
+) -> NodeVerdict | None:
     """Judge a class that another version of ComfyUI has.
 
     This comes before the catalogues, which list many classes of ComfyUI under packs that have nothing to do with it.
+    Only where a workflow alone says that a class is ComfyUI's own, the packs of the catalogues go before.
+
+    Args:
+        class_type: The class.
+        hints: The pack that the workflow names for it.
+        facts: The nodes of this host.
+        claims: The providers that catalogues list; None when they were not queried.
     """
     known_version = facts.known_core.get(class_type)
-    if hints.pack or not (known_version or hints.is_core):
+    is_listed = claims is not None and any(_is_comfyui(package) for package in claims.providers)
+    if hints.pack or not (known_version or hints.is_core or is_listed):
         return None
-    needed = known_version or hints.version
-    origin = "The workflow says that it is ComfyUI's own"
+    if known_version is None and not is_listed and claims is not None and claims.providers:
+        return None
+    verdict = _judge_version(class_type, hints, facts, is_listed=is_listed and not hints.is_core)
+    return dataclasses.replace(verdict, needs_catalogues=known_version is None and claims is None)
+
+
+def _is_comfyui(package: PackageRef) -> bool:
+    return package.url is not None and parse_repository(package.url) in _REPOSITORIES
+
+
+def _judge_version(class_type: str, hints: NodePackHints, facts: HostNodeFacts, *, is_listed: bool) -> NodeVerdict:
+    known_version = facts.known_core.get(class_type)
+    needed = known_version or (None if is_listed else hints.version)
+    origin = "A catalogue says that it is ComfyUI's own" if is_listed else "The workflow says that it is ComfyUI's own"
     if parse_version(needed):
         origin = f"ComfyUI {needed} has it"
     core = facts.core

@@ -31,6 +31,7 @@ from comfywatchman.readiness.verdicts.missing_models import (
     is_skipped,
 )
 from comfywatchman.readiness.verdicts.models import combine_findings, judge_reference
+from comfywatchman.readiness.verdicts.pack_choice import prefer_needed_packs
 from comfywatchman.readiness.verdicts.refusals import (
     build_refusal_problems,
     build_refused_input,
@@ -38,7 +39,7 @@ from comfywatchman.readiness.verdicts.refusals import (
 )
 from comfywatchman.readiness.workflow_facts import ClassUse, WorkflowFacts
 
-JUDGE_VERSION: Final = 16
+JUDGE_VERSION: Final = 17
 """To be raised when a verdict changes for the same facts; cached verdicts of other versions are not used."""
 
 UNKNOWN_STATE: Final = "unknown"
@@ -220,7 +221,7 @@ def judge_nodes(
         unconfirmed_packs.update(finding.unconfirmed_packs)
         if finding.missing is not None:
             missing.append(finding.missing)
-    return tuple(missing), tuple(sorted(unconfirmed_packs))
+    return prefer_needed_packs(missing), tuple(sorted(unconfirmed_packs))
 
 
 def _decide_status(

@@ -204,3 +204,13 @@ def test_class_of_an_absent_pack_is_unknown_while_packs_are_not_known() -> None:
     assert judge("Newer", unread).state is NodeState.NEEDS_NEWER
     running = replace(host(live={"Y"}), unlisted="/c/extra_model_paths.yaml, line 3")
     assert judge("X", running, hints).state is NodeState.MISSING
+
+
+def test_class_that_nobody_knows_is_not_attributed_to_published_packs() -> None:
+    published = pack("Crystools", complete=False, url="https://github.com/crystian/Crystools")
+    own = pack("Mine", complete=False, url=None)
+    known = ProviderClaims(queried=("the map of today",))
+    assert "may come from" not in judge("X", host(published), claims=known).evidence
+    assert "may come from Mine," in judge("X", host(published, own), claims=known).evidence
+    unknown = ProviderClaims(queried=("the map of today",), unavailable=("the registry (no network)",))
+    assert "may come from Crystools" in judge("X", host(published), claims=unknown).evidence

@@ -10,6 +10,7 @@ from comfywatchman.comfyui.install.reachability import Obstacle, ObstacleKind
 from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.readiness.nodes.classify_core import judge_other_core_version
 from comfywatchman.readiness.nodes.facts import NodePackHints, NodeState, ProviderClaims
+from comfywatchman.sources.class_map import PackageRef
 from tests.readiness.nodes.test_classify import CORE, KNOWN, host, judge, owner
 
 
@@ -117,3 +118,24 @@ def test_unreachable_packages_leave_a_core_class_unknown() -> None:
     verdict = judge("KSampler", facts)
     assert (verdict.state, verdict.obstacle) == (NodeState.UNKNOWN, obstacle)
     assert "/venv/lib" in (verdict.fix or "")
+
+
+def test_pack_that_the_catalogues_name_goes_before_a_claim_of_the_workflow_alone() -> None:
+    claimed = NodePackHints(cnr_id="comfy-core", version="0.40.0")
+    unasked = judge_other_core_version("Unheard", claimed, host())
+    assert unasked is not None
+    assert unasked.needs_catalogues
+    owned = judge("Unheard", host(), claimed, ProviderClaims(providers=(owner("Owner"),), queried=("the map",)))
+    assert (owned.state, [package.id for package in owned.packages]) == (NodeState.MISSING, ["owner"])
+    nobody = judge("Unheard", host(), claimed, ProviderClaims(queried=("the map",)))
+    assert (nobody.state, nobody.needs_catalogues) == (NodeState.NEEDS_NEWER, False)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://github.com/comfyanonymous/ComfyUI", "https://github.com/Comfy-Org/ComfyUI.git"]
+)
+def test_comfyui_in_a_catalogue_is_not_a_pack(url: str) -> None:
+    core = PackageRef("ComfyUI", url, evidence="listed in the map")
+    verdict = judge("Unheard", host(), claims=ProviderClaims(providers=(core, owner("Impostor")), queried=("the map",)))
+    assert (verdict.state, verdict.packages) == (NodeState.NEEDS_NEWER, ())
+    assert verdict.evidence.startswith("A catalogue says that it is ComfyUI's own")
