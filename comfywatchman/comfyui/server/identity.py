@@ -51,6 +51,14 @@ class Identification:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerStart:
+    """The start of a server: its process id and the time as a POSIX time. No other start has both."""
+
+    pid: int
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class WatchedComfyUI:
     """What is known of the watched ComfyUI.
 
@@ -100,13 +108,13 @@ def identify_server(
     return _identify_by_content(comparison)
 
 
-def find_server_start(running: RunningComfyUI) -> str | None:
-    """Return a text that is another one after each start of a server; None when its process cannot be seen."""
+def find_server_start(running: RunningComfyUI) -> ServerStart | None:
+    """Return the process of a server with its start; None when it cannot be seen."""
     processes = list(_find_server_processes(running))
     if len(processes) != 1:
         return None
-    started = read_start_time(processes[0].pid)
-    return None if started is None else f"{processes[0].pid} {started!r}"
+    started_at = read_start_time(processes[0].pid)
+    return None if started_at is None else ServerStart(processes[0].pid, started_at)
 
 
 def find_option_value(argv: Sequence[str], name: str, *, shortest: str) -> str | None:

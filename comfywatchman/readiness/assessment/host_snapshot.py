@@ -30,6 +30,7 @@ from comfywatchman.readiness.models.scan import scan_models
 from comfywatchman.readiness.nodes.cache_file import write_pack_cache
 from comfywatchman.readiness.nodes.facts import HostNodeFacts
 from comfywatchman.readiness.nodes.providers import NodeProviders, make_node_judge
+from comfywatchman.readiness.nodes.restart_needed import find_restart_reason
 from comfywatchman.readiness.nodes.running_server import ServerSnapshot, query_server
 from comfywatchman.readiness.nodes.static_analysis import (
     LastImports,
@@ -119,6 +120,9 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
     with cycle.phase("server"):
         host_key = (models.inventory.fingerprint, *nodes.fingerprints())
         server = query_server(cycle, comfyui_folders, models.inventory.folders, host_key)
+    if server.nodes is not None:
+        versions = {"running_version": server.version, "source_version": request.installation.version}
+        cycle.add_problem(find_restart_reason(server.started_at, nodes.listings, **versions))
     table = _build_loader_table(nodes, request.observed_loaders, server)
     node_facts = _collect_node_facts(request, start_blockers, nodes, server)
     providers = NodeProviders(cycle, comfyui_folders.custom_nodes, database)

@@ -22,7 +22,7 @@ from comfywatchman.readiness.nodes.remembered_server import build_server_key, re
 
 if TYPE_CHECKING:
     from comfywatchman.comfyui.server.api import RunningComfyUI
-    from comfywatchman.comfyui.server.identity import Identification
+    from comfywatchman.comfyui.server.identity import Identification, ServerStart
 
 _PACK_PREFIX: Final = "custom_nodes."
 """Begins the module of a pack's class in `/object_info`."""
@@ -38,6 +38,7 @@ class ServerSnapshot:
         version: Its version.
         fingerprint: Changes with all of these.
         ignored: Why the server that responded is not queried, as text; None when none is ignored.
+        started_at: When it was started, as a POSIX time; None when its process cannot be seen.
     """
 
     nodes: LiveNodes | None = None
@@ -45,6 +46,7 @@ class ServerSnapshot:
     version: str | None = None
     fingerprint: str = ""
     ignored: str | None = None
+    started_at: float | None = None
 
     @property
     def classes(self) -> frozenset[str] | None:
@@ -83,14 +85,20 @@ def query_server(
         return ServerSnapshot()
     # Imported here, because the HTTP client is slow to load.
     from comfywatchman.comfyui.server.api import fetch_nodes, probe_server
-    from comfywatchman.comfyui.server.identity import ServerIdentity, WatchedComfyUI, identify_server
+    from comfywatchman.comfyui.server.identity import (
+        ServerIdentity,
+        WatchedComfyUI,
+        find_server_start,
+        identify_server,
+    )
 
     try:
         server = probe_server(url, timeout_seconds=timeout_seconds)
         if server is None:
             return ServerSnapshot()
 
-        key = _build_key(cycle, server, host_key)
+        start = find_server_start(server)
+        key = _build_key(cycle, server, start, host_key)
 
         @cache
         def load_nodes() -> LiveNodes:
@@ -107,17 +115,19 @@ def query_server(
         cycle.add_problem(f"The ComfyUI at {url} could not be queried: {failure.message}")
         return ServerSnapshot()
     replacements = choose_replacements(server.replacements, nodes.classes)
-    return ServerSnapshot(nodes, replacements, server.version, _compute_fingerprint(nodes, replacements))
+    started_at = None if start is None else start.started_at
+    fingerprint = _compute_fingerprint(nodes, replacements)
+    return ServerSnapshot(nodes, replacements, server.version, fingerprint, started_at=started_at)
 
 
-def _build_key(cycle: CycleContext, server: RunningComfyUI, host_key: Sequence[str]) -> str | None:
+def _build_key(
+    cycle: CycleContext, server: RunningComfyUI, start: ServerStart | None, host_key: Sequence[str]
+) -> str | None:
     """Return the key under which the nodes of a server are remembered; None when its start is not known."""
-    from comfywatchman.comfyui.server.identity import find_server_start
-
-    start = find_server_start(server) if host_key else None
-    if start is None:
+    if start is None or not host_key:
         return None
-    return build_server_key([cycle.comfyui.id, server.url, start, server.version or "", *server.argv, *host_key])
+    process = f"{start.pid} {start.started_at!r}"
+    return build_server_key([cycle.comfyui.id, server.url, process, server.version or "", *server.argv, *host_key])
 
 
 def _load_nodes(cycle: CycleContext, key: str | None, fetch: Callable[[], LiveNodes]) -> LiveNodes:

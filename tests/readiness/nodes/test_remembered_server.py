@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from comfywatchman.comfyui.server import identity
+from comfywatchman.comfyui.server.identity import ServerStart
 from comfywatchman.comfyui.server.object_info import LiveNodes
 from comfywatchman.readiness.nodes.remembered_server import (
     MAX_AGE_SECONDS,
@@ -61,7 +62,7 @@ def server() -> Iterator[FakeComfyUI]:
 def test_steady_cycle_does_not_fetch_the_nodes_again(
     tmp_path: Path, server: FakeComfyUI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    starts = ["1 1.0"]
+    starts = [ServerStart(1, 1.0)]
     # The process of this server is that of the test, whose command is not that of a ComfyUI.
     monkeypatch.setattr(identity, "find_server_start", lambda _running: starts[-1])
     host = Host(tmp_path, comfyui__url=server.url)
@@ -81,5 +82,5 @@ def test_steady_cycle_does_not_fetch_the_nodes_again(
     assert [count_fetches(), count_fetches()] == [1, 0]
     put(host.comfyui / "custom_nodes/new/__init__.py", b"NODE_CLASS_MAPPINGS = {}")
     assert [count_fetches(), count_fetches()] == [1, 0]
-    starts.append("2 2.0")
+    starts.append(ServerStart(2, 2.0))
     assert [count_fetches(), count_fetches()] == [1, 0]
