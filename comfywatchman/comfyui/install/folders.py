@@ -53,9 +53,15 @@ class _FolderRow(msgspec.Struct, frozen=True):
 
 
 class _FolderTable(msgspec.Struct, frozen=True):
+    """The content of folder_table.json.
+
+    `shipped` names the folder inside a pack that the pack registers when it is imported, by model folder.
+    """
+
     source: str
     torch_extensions: tuple[str, ...]
     folders: dict[str, _FolderRow]
+    shipped: dict[str, str] = {}
 
 
 @cache
@@ -129,6 +135,23 @@ class ModelFolders:
             if directory.name == owner and directory.is_relative_to(self.models_directory):
                 return directory
         return folder.directories[0]
+
+    def with_shipped(self, packs: Iterable[tuple[str, Path]]) -> ModelFolders:
+        """Return these folders plus those that packs have in their own folder and register when they are imported.
+
+        Args:
+            packs: Names of model folders, each with the folder of a pack whose nodes list its files.
+        """
+        folders = dict(self.folders)
+        for name, pack in packs:
+            shipped = _load_table().shipped.get(name)
+            if shipped is None:
+                continue
+            directory = pack / shipped
+            known = folders.get(name, ModelFolder(name, (), get_extensions(name)))
+            if directory not in known.directories:
+                folders[name] = replace(known, directories=(*known.directories, directory))
+        return replace(self, folders=folders)
 
     def with_names(self, names: Iterable[str]) -> ModelFolders:
         """Return these folders plus `models/<name>`, where every file counts, for each unknown name.

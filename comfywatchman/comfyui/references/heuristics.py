@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from comfywatchman.comfyui.packs.core_classes import load_core_classes
 from comfywatchman.comfyui.references.prompt_text import is_lora_entry
 from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS, Confidence, Reference
 from comfywatchman.comfyui.workflow.document import WorkflowNode
@@ -16,8 +17,8 @@ _MAX_NESTING: Final = 3
 _PREFIX_WORD: Final = "prefix"
 """Part of the names of inputs that say how the names of saved files begin (`filename_prefix`)."""
 
-_SAVE_WORD: Final = "save"
-"""Part of the names of classes that write files; what they name need not exist yet."""
+_SAVE_WORD: Final = "Save"
+"""Part of the names of ComfyUI's classes that write files; what they name need not exist yet."""
 
 _NOT_IN_NAMES: Final = ("\n", "://", "|")
 """Signs of prompt text, addresses, and choices such as `repository|file` that the node downloads itself."""
@@ -42,7 +43,8 @@ def guess_references(
         declared: Folders by file name, as the workflow's author declared them.
         possible_folder: The folder of an input of the class that may be this one; None when there is none.
     """
-    is_written = _PREFIX_WORD in name.lower() or _SAVE_WORD in node.class_type.lower()
+    is_saver = _SAVE_WORD in node.class_type and node.class_type in load_core_classes()
+    is_written = is_saver or _PREFIX_WORD in name.lower()
     for file_name in dict.fromkeys(_find_file_names(value)):
         base_name = re.split(r"[\\/]", file_name)[-1]
         folder = declared.get(file_name) or declared.get(base_name)

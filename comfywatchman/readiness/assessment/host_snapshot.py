@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 from comfywatchman.base.failpoints import failpoint
@@ -169,7 +170,8 @@ def _read_models(
     index = ModelIndex(database)
     # Loaders of packs and trials name further folders below `models`.
     loader_folders = [loader.folder for loader in nodes.loader_inputs]
-    folders = request.observed_loaders.extend_folders(comfyui_folders).with_names(loader_folders)
+    shipped = [(loader.folder, Path(pack.path)) for pack in nodes.enabled() for loader in pack.loader_inputs]
+    folders = request.observed_loaders.extend_folders(comfyui_folders).with_shipped(shipped).with_names(loader_folders)
     targets = _find_target_folders(folders, request.installation)
     inventory = build_inventory(
         scan_models(folders), index, targets=targets, hidden=_find_hidden_folders(start_blockers)

@@ -221,3 +221,15 @@ def test_folders_of_packs_do_not_keep_models_from_being_downloaded(tmp_path: Pat
     with pytest.raises(Failure) as caught:
         require_known_folders([blocker, replace(blocker, hides_folders=True)])
     assert (caught.value.code, caught.value.hint) == ("comfyui-config-invalid", "Create the folder.")
+
+
+def test_folder_inside_a_pack_belongs_to_the_folder_that_the_pack_registers(tmp_path: Path) -> None:
+    folders = resolve_model_folders(tmp_path)
+    pack = tmp_path / "custom_nodes/pack"
+    more = folders.with_shipped([("kjnodes_fonts", pack), ("kjnodes_fonts", pack), ("loras", pack)])
+    more = more.with_shipped([("animatediff_models", pack)]).with_names(["kjnodes_fonts"])
+    assert get_directories(more, "kjnodes_fonts") == (pack / "fonts",)
+    assert get_directories(more, "animatediff_models") == (tmp_path / "models/animatediff_models", pack / "models")
+    assert more.folders["loras"] is folders.folders["loras"]
+    assert more.target_directory("kjnodes_fonts") == pack / "fonts"
+    assert more.target_directory("animatediff_models") == tmp_path / "models/animatediff_models"
