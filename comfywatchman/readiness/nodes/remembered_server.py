@@ -60,5 +60,6 @@ def read_remembered_nodes(path: Path, key: str, *, now: float) -> LiveNodes | No
 
 def remember_nodes(path: Path, key: str, nodes: LiveNodes, *, now: float) -> None:
     """Remember the nodes of a server; a file that cannot be written is no loss but time."""
-    with suppress(Failure):
+    # A pack may give limits beyond 64 bits, which this format does not hold.
+    with suppress(Failure, OverflowError):
         write_if_changed(path, msgspec.msgpack.encode(RememberedServer(_FORMAT, key, now, nodes)))

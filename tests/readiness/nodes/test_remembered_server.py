@@ -11,6 +11,7 @@ import pytest
 from comfywatchman.comfyui.server import identity
 from comfywatchman.comfyui.server.identity import ServerStart
 from comfywatchman.comfyui.server.object_info import LiveNodes
+from comfywatchman.comfyui.validation.signature import InputSignature, NodeSignature
 from comfywatchman.readiness.nodes.remembered_server import (
     MAX_AGE_SECONDS,
     build_server_key,
@@ -44,6 +45,13 @@ def test_damaged_file_is_ignored(tmp_path: Path, content: bytes) -> None:
 def test_file_that_cannot_be_written_is_no_trouble(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     remember_nodes(tmp_path / "folder", "a", NODES, now=0)
+
+
+def test_number_beyond_64_bits_is_no_trouble(tmp_path: Path) -> None:
+    odd = NodeSignature((InputSignature("seed", "INT", maximum=1 << 70),))
+    path = tmp_path / "server_nodes.msgpack"
+    remember_nodes(path, "a", msgspec.structs.replace(NODES, signatures={"KSampler": odd}), now=0)
+    assert read_remembered_nodes(path, "a", now=0) is None
 
 
 def test_key_depends_on_each_part() -> None:
