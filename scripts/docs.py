@@ -13,7 +13,7 @@ from comfywatchman.base.host import SleepMark
 from comfywatchman.base.lock import LockHolder
 from comfywatchman.governance.checks.check_cache import CheckCacheFile
 from comfywatchman.governance.environments.checkout import CheckoutChange
-from comfywatchman.governance.store import records
+from comfywatchman.governance.store import conflict_records, records
 from comfywatchman.governance.store.governed import GovernedComfyUI
 from comfywatchman.governance.trial.evaluate import Baseline
 from comfywatchman.governance.trial.production_start import ProductionStart
@@ -41,7 +41,7 @@ STATE_SHAPES: Final[dict[str, type[msgspec.Struct]]] = {
     "gov_baseline": Baseline,
     "gov_checks": CheckCacheFile,
     "gov_comfyui": GovernedComfyUI,
-    "gov_conflict": records.ConflictReport,
+    "gov_conflict": conflict_records.ConflictReport,
     "gov_generation": records.GenerationMark,
     "gov_journal": records.Journal,
     "gov_operation": records.Operation,

@@ -50,7 +50,7 @@ def run(scenario: str, folder: Path, reworded: Sequence[str] = (), *, seed: int 
     # Not in the checkout: a reworded path must leave no file there.
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(_CHECKOUT)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=420, check=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,29 @@ def hash_code_tree(folder: Path) -> str | None:
     except OSError:
         return None
     return digest.hexdigest()
+
+
+def copy_code_tree(folder: Path, target: Path) -> None:
+    """Copy the code in a folder, which `hash_code_tree` covers, into another one; other files there stay.
+
+    Raises:
+        OSError: A file could not be read or written.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for name, entry in _walk_code(os.fspath(folder), ""):
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(entry.path, path, follow_symlinks=False)
+
+
+def delete_code_tree(folder: Path) -> None:
+    """Delete the code in a folder, which `hash_code_tree` covers; other files stay.
+
+    Raises:
+        OSError: A file could not be deleted.
+    """
+    for name, _entry in list(_walk_code(os.fspath(folder), "")):
+        (folder / name).unlink()
 
 
 def _walk_code(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:

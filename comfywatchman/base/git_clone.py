@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.git import list_submodules, read_head
+from comfywatchman.base.git import list_submodules, read_head, read_origin
 from comfywatchman.base.process import ChildProcess, run_with_timeout
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")
@@ -86,6 +86,22 @@ def clone_repository(
     elif (folder / ".gitmodules").is_file():
         git.run("-C", str(folder), "submodule", "--quiet", "update", "--init", "--recursive")
     return _read_commit(repository, folder)
+
+
+def check_out_commit(folder: Path, commit: str, *, timeout_seconds: float, network: Mapping[str, str]) -> None:
+    """Check out a commit of a working copy and its submodules; it is fetched when the clone lacks it.
+
+    Local changes that it would overwrite make git refuse.
+
+    Raises:
+        Failure: `git-missing`, `git-failed` or `child-timeout`.
+    """
+    origin = read_origin(folder) or str(folder)
+    repository = Repository(origin, is_local="://" not in origin, network=network)
+    git = _GitRunner(repository, timeout_seconds, lambda _line: None, ())
+    git.run("-C", str(folder), "checkout", "--quiet", *_checkout_arguments(git, folder, commit))
+    if (folder / ".gitmodules").is_file():
+        git.run("-C", str(folder), "submodule", "--quiet", "update", "--init", "--recursive")
 
 
 def write_bundle(folder: Path, bundle: Path, *, timeout_seconds: float) -> None:

@@ -179,6 +179,7 @@ _USAGE_CODES: Final = frozenset(
         "gov-transaction-unknown",
         "gov-snapshot-unknown",
         "gov-operation-unknown",
+        "gov-bad-pin",
         "gov-needs-resolution",
         "jobs-job-unknown",
         "jobs-priority-range",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base import code_tree
-from comfywatchman.base.code_tree import hash_code_tree
+from comfywatchman.base.code_tree import copy_code_tree, delete_code_tree, hash_code_tree
 
 
 @pytest.fixture
@@ -74,3 +74,18 @@ def test_too_many_files_have_no_hash(pack: Path, monkeypatch: pytest.MonkeyPatch
     assert hash_code_tree(pack) is not None
     monkeypatch.setattr(code_tree, "_MAX_FILES", count - 1)
     assert hash_code_tree(pack) is None
+
+
+def test_copied_code_has_the_same_hash(tmp_path: Path) -> None:
+    folder = tmp_path / "pack"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner" / "run.sh").write_text("#!/bin/sh\n")
+    (folder / "inner" / "run.sh").chmod(0o755)
+    (folder / "__init__.py").write_text("A = 1\n")
+    (folder / "link").symlink_to("__init__.py")
+    (folder / "model.safetensors").write_text("large")
+    copy_code_tree(folder, tmp_path / "copy")
+    assert hash_code_tree(tmp_path / "copy") == hash_code_tree(folder)
+    assert not (tmp_path / "copy" / "model.safetensors").exists()
+    delete_code_tree(folder)
+    assert [path.name for path in folder.iterdir() if path.is_file()] == ["model.safetensors"]

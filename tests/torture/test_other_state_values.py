@@ -25,7 +25,7 @@ from comfywatchman.governance.checks.check_cache import CheckCacheFile
 from comfywatchman.governance.checks.runner import run_checks
 from comfywatchman.governance.environments import generation
 from comfywatchman.governance.environments.access import read_context
-from comfywatchman.governance.store import records
+from comfywatchman.governance.store import conflict_records, records
 from comfywatchman.governance.store.governed import read_governed
 from comfywatchman.governance.trial.loader_inputs import read_observed_loaders
 from comfywatchman.governance.trial.production_start import ProductionStart
@@ -204,7 +204,7 @@ def list_governance_files(gov: Gov) -> list[StateFile]:
     return [
         StateFile(layout.transactions / "20261120T130000Z-0000000c.json", transaction, trial),
         StateFile(layout.transactions / f"{TXID}.json", completed, [call("tx", "promote", TXID)], is_used_up=True),
-        StateFile(layout.conflicts / f"{TXID}.json", fill(records.ConflictReport, txid=TXID), conflict),
+        StateFile(layout.conflicts / f"{TXID}.json", fill(conflict_records.ConflictReport, txid=TXID), conflict),
         StateFile(layout.plugins, fill(records.NodeRegistry), [call("status"), call("node", "list"), check]),
         StateFile(snapshot / "meta.json", json.loads((snapshot / "meta.json").read_bytes()), kept),
         StateFile(layout.snapshots_index, json.loads(layout.snapshots_index.read_bytes()), [*kept, check]),

@@ -30,9 +30,19 @@ _SOURCES = {"index": "from an index", "url": "from a URL", "editable": "from a f
 @click.option("--adopt", is_flag=True, help="Keep the packages of the environment that ComfyUI uses today.")
 @click.option("--python", type=click.Path(path_type=Path), help="With --adopt: the interpreter that ComfyUI uses.")
 @click.option("--yes", is_flag=True, help="With --adopt: do not ask.")
+@click.option("--pin", "pins", multiple=True, metavar="PACKAGE==VERSION", help="A version to enforce; repeatable.")
+@click.option("--keep", "keep", multiple=True, metavar="PACKAGE", help="Keep this one of packages with the same files.")
 @json_option
 @click.pass_context
-def init(context: click.Context, adopt: bool, python: Path | None, yes: bool, as_json: bool) -> None:
+def init(
+    context: click.Context,
+    adopt: bool,
+    python: Path | None,
+    yes: bool,
+    pins: tuple[str, ...],
+    keep: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Create the governed environment of a ComfyUI, or restore the missing parts of one.
 
     Reads ComfyUI's requirements.txt, resolves it, builds an environment beside your own, verifies it and starts ComfyUI
@@ -42,13 +52,19 @@ def init(context: click.Context, adopt: bool, python: Path | None, yes: bool, as
     With --adopt the new environment has the packages and versions of your own one, and every node pack in custom_nodes
     is registered. The plan is shown first.
 
+    When an update of ComfyUI requires versions that nodes do not allow, the conflict is shown with pins to try, and the
+    exit code is 2.
+
     \b
     Examples:
       gov init
       gov --comfyui ~/ComfyUI init --adopt
+      gov init --pin numpy==1.26.4
     """
     if (python is not None or yes) and not adopt:
         raise click.UsageError("--python and --yes belong to --adopt.")
+    if adopt and (pins or keep):
+        raise click.UsageError("--pin and --keep cannot be combined with --adopt.")
     session: Session = context.obj
     inspection = None
     if adopt:
@@ -56,18 +72,19 @@ def init(context: click.Context, adopt: bool, python: Path | None, yes: bool, as
             inspection = _inspect(session, gov, python)
         _confirm(session, inspection, yes=yes)
     with open_gov(session, "init", is_new=True, activity="Building the environment") as (gov, _progress):
-        adoption, operation = _change(gov, inspection)
+        adoption, operation = _change(gov, inspection, pins, keep)
         if session.comfyui_option is not None:
             _store_comfyui_dir(gov)
         start = _prove(gov, has_changed=operation is not None)
         gov_status, unused = _read_facts(gov)
+        verification = _describe_verification(gov)
     if as_json:
         facts = {"operation": operation, "adoption": adoption, "start": start}
         print_result(context, {**facts, "status": gov_status, "unused_options": unused})
     else:
         for option in unused:
             click.echo(f"Not used: {printable(option)}", err=True)
-        _print_results(gov_status, operation, adoption, start)
+        _print_results(gov_status, operation, adoption, start, verification)
         if start is None or start.has_started:
             click.echo(printable(describe_next_steps(session)))
     context.exit(FAILED if start is not None and not start.has_started else DONE)
@@ -109,6 +126,10 @@ def _confirm(session: Session, inspection: Inspection, *, yes: bool) -> None:
 
 
 def _describe_plan(inspection: Inspection) -> list[str]:
+    from packaging.utils import canonicalize_name
+
+    from comfywatchman.governance.uv.shared_modules import describe_packages, find_shared_modules
+
     old = inspection.old
     lines = [f"Environment: {old.prefix} (Python {old.version})"]
     for source, text in _SOURCES.items():
@@ -123,19 +144,40 @@ def _describe_plan(inspection: Inspection) -> list[str]:
         lines.append(f"  index for {', '.join(packages)}: {url} (written to [network.indexes] of config.toml)")
     if old.unreadable:
         lines.append(f"  not kept: {shorten_list(old.unreadable, most=_MAX_NAMED)}")
+    for module in find_shared_modules({canonicalize_name(package.name) for package in inspection.kept}):
+        subject = describe_packages(module.module, module.packages)
+        lines.append(f"  {subject} own the same files; to keep one, afterwards: gov init --keep {module.keep}")
     lines.append(f"Node packs to register: {len(inspection.nodes)}")
     lines += [f"  not {folder}: {reason}" for folder, reason in inspection.refused_nodes.items()]
     return lines
 
 
-def _change(gov: GovContext, inspection: Inspection | None) -> tuple[Adoption | None, Operation | None]:
+def _change(
+    gov: GovContext, inspection: Inspection | None, pins: tuple[str, ...], keep: tuple[str, ...]
+) -> tuple[Adoption | None, Operation | None]:
     from comfywatchman.governance.adoption.adopt import adopt
-    from comfywatchman.governance.environments.init import init as run_init
+    from comfywatchman.governance.conflicts.base_change import init_with_choices
 
     if inspection is None:
-        return None, run_init(gov)
+        try:
+            return None, init_with_choices(gov, pins=pins, keep=keep)
+        except Failure as failure:
+            if failure.code == "gov-needs-resolution":
+                _show_conflict(gov)
+            raise
     adoption = adopt(gov, inspection)
     return adoption, adoption.operation
+
+
+def _show_conflict(gov: GovContext) -> None:
+    from comfywatchman.cli.gov.tx import show_conflict
+    from comfywatchman.governance.conflicts.resolve import read_report
+    from comfywatchman.governance.store.conflict_records import BASE_REPORT
+
+    report = read_report(gov.layout, BASE_REPORT)
+    # With --json, the failure names the conflict, and standard output holds JSON only.
+    if report is not None and not click.get_current_context().params.get("as_json"):
+        show_conflict(report)
 
 
 def _store_comfyui_dir(gov: GovContext) -> None:
@@ -166,15 +208,34 @@ def _read_facts(gov: GovContext) -> tuple[GovStatus, tuple[str, ...]]:
     return read_status(gov), () if requirements is None else requirements.options
 
 
+def _describe_verification(gov: GovContext) -> str:
+    """Return which files of production were verified, as the end of a sentence."""
+    from comfywatchman.governance.environments import generation
+
+    mark = generation.read_mark(gov.layout, generation.current_key(gov.layout))
+    if mark is None or not (mark.unverifiable or mark.shared):
+        return "all of their files verified"
+    parts = []
+    if mark.unverifiable:
+        parts.append(f"{pluralize(len(mark.unverifiable), 'file')} that cannot be verified")
+    if mark.shared:
+        parts.append(f"{pluralize(sum(files.file_count for files in mark.shared), 'file')} of several packages")
+    return f"their files verified but for {' and '.join(parts)} (gov check names them)"
+
+
 def _print_results(
-    gov_status: GovStatus, operation: Operation | None, adoption: Adoption | None, start: ProductionStart | None
+    gov_status: GovStatus,
+    operation: Operation | None,
+    adoption: Adoption | None,
+    start: ProductionStart | None,
+    verification: str,
 ) -> None:
     if operation is None:
         click.echo("The environment is complete; nothing was changed.")
     else:
         packages = pluralize(gov_status.packages, "package")
         click.echo(f"Governed: {printable(gov_status.root)}")
-        click.echo(f"Production: Python {gov_status.python}, {packages}, all of their files verified.")
+        click.echo(f"Production: Python {gov_status.python}, {packages}, {verification}.")
     if adoption is not None:
         _print_comparison(adoption)
     if start is not None:

@@ -8,6 +8,7 @@ import click
 
 from comfywatchman.base.text import shorten_list
 from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
+from comfywatchman.cli.gov.ids import complete_transaction_id
 from comfywatchman.cli.gov.package import print_outcome
 from comfywatchman.cli.options import complete_names, json_option
 from comfywatchman.cli.render import DONE, FAILED, USAGE, print_step, print_table, printable
@@ -15,7 +16,8 @@ from comfywatchman.cli.render import DONE, FAILED, USAGE, print_step, print_tabl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from comfywatchman.governance.store.records import ConflictReport, Transaction
+    from comfywatchman.governance.store.conflict_records import ConflictReport
+    from comfywatchman.governance.store.records import Transaction
     from comfywatchman.governance.transactions import gates
 
 _MAX_SHOWN: Final = 8
@@ -102,10 +104,16 @@ def list_transactions(context: click.Context, as_json: bool) -> None:
     """
     from comfywatchman.governance.transactions import transaction
 
-    newest_first = transaction.read_all(read_gov(context.obj).layout)[::-1]
+    layout = read_gov(context.obj).layout
+    newest_first = transaction.read_all(layout)[::-1]
+    unreadable = transaction.find_unreadable(layout)
     if as_json:
-        print_result(context, {"transactions": [_summarize(record) for record in newest_first]})
+        print_result(
+            context, {"transactions": [_summarize(record) for record in newest_first], "unreadable": unreadable}
+        )
         return
+    for txid, reason in unreadable.items():
+        click.echo(f"Not readable: {txid}: {printable(reason)}", err=True)
     if not newest_first:
         print_step("No node has been tried yet. Try one: gov tx run NODE")
         return
@@ -133,6 +141,7 @@ def inspect(context: click.Context, txid: str, as_json: bool) -> None:
     from comfywatchman.governance.transactions import transaction
 
     layout = read_gov(context.obj).layout
+    txid = complete_transaction_id(layout, txid)
     record = transaction.read(layout, txid)
     report = resolve.read_report(layout, txid)
     if as_json:
@@ -159,7 +168,7 @@ def abort(context: click.Context, txid: str, as_json: bool) -> None:
     from comfywatchman.governance.transactions import transaction
 
     with open_gov(context.obj, f"tx abort {txid}") as (gov, _show):
-        aborted = transaction.abort(gov.layout, gov.clock, txid)
+        aborted = transaction.abort(gov.layout, gov.clock, complete_transaction_id(gov.layout, txid))
     if as_json:
         print_result(context, aborted)
         return
@@ -171,6 +180,7 @@ def abort(context: click.Context, txid: str, as_json: bool) -> None:
 @click.option("--approve-core", is_flag=True, help="Allow changes of core packages such as torch and numpy.")
 @click.option("--reason", default="", help="Why core packages may change; kept in the record.")
 @click.option("--allow-failed-run", is_flag=True, help="Promote although the start of ComfyUI failed.")
+@click.option("--drop-foreign", is_flag=True, help="Drop packages that were installed into production past gov.")
 @json_option
 @click.pass_context
 def promote(
@@ -179,6 +189,7 @@ def promote(
     approve_core: bool,
     reason: str,
     allow_failed_run: bool,
+    drop_foreign: bool,
     as_json: bool,
 ) -> None:
     """Put the tried node of the transaction TXID in production.
@@ -198,12 +209,15 @@ def promote(
 
     if approve_core and not reason:
         raise click.UsageError("--approve-core needs --reason TEXT: it is kept in the record.")
-    consent = gates.Consent(approve_core=approve_core, reason=reason, allow_failed_run=allow_failed_run)
+    consent = gates.Consent(
+        approve_core=approve_core, reason=reason, allow_failed_run=allow_failed_run, drop_foreign=drop_foreign
+    )
     if len(txids) > 1:
         _promote_several(context, txids, consent, as_json=as_json)
         return
     txid = txids[0]
     with open_gov(context.obj, f"tx promote {txid}", activity="Promoting") as (gov, show):
+        txid = complete_transaction_id(gov.layout, txid)
         record = promotion.promote(gov, txid, consent, report=conflict_report.report_conflict, progress=show)
         conflict = resolve.read_report(gov.layout, txid) if record.status == "needs_resolution" else None
     if as_json:
@@ -223,7 +237,7 @@ def _promote_several(context: click.Context, txids: tuple[str, ...], consent: ga
     from comfywatchman.governance.transactions.several_promotion import promote_several
 
     with open_gov(context.obj, "tx promote", activity="Promoting") as (gov, _show):
-        outcome = promote_several(gov, txids, consent)
+        outcome = promote_several(gov, [complete_transaction_id(gov.layout, text) for text in txids], consent)
     if as_json:
         print_result(context, outcome)
     else:
@@ -238,14 +252,29 @@ def _promote_several(context: click.Context, txids: tuple[str, ...], consent: ga
 
 def show_conflict(report: ConflictReport, *, with_suggestions: bool = True) -> None:
     """Print a conflict report: the conflicting requirements, their sources, and pins to try."""
+    from comfywatchman.governance.store.conflict_records import BASE_REPORT
+
     kind = report.kind.replace("_", " ")
     click.echo(f"Conflict ({kind}, {report.confidence}): {printable(report.summary)}")
     for edge in report.clash:
         click.echo(f"  {printable(edge.source)} requires {printable(edge.requirement)}")
+    command = "gov init" if report.txid == BASE_REPORT else f"gov resolve {report.txid}"
     if with_suggestions:
         for pin in report.suggestions:
-            print_step(f"  Try: gov resolve {report.txid} --pin {printable(pin)}")
-    click.echo(f"  Output of uv: {printable(report.raw_log)}")
+            click.echo(f"  {printable(pin)}{printable(describe_start(report, pin))}")
+            print_step(f"  Try: {command} --pin {printable(pin)}")
+        for package in report.keep:
+            print_step(f"  Try: {command} --keep {printable(package)}")
+    if report.raw_log:
+        click.echo(f"  Output of uv: {printable(report.raw_log)}")
+
+
+def describe_start(report: ConflictReport, pin: str) -> str:
+    """Return how ComfyUI started with a suggested pin, as the rest of a line; empty when it was not started."""
+    for start in report.starts:
+        if start.pin == pin:
+            return "; ComfyUI started with it" if start.has_started else f"; ComfyUI fails with it: {start.reason}"
+    return ""
 
 
 def print_next_step(record: Transaction) -> None:

@@ -35,6 +35,7 @@ from comfywatchman.governance.nodes.deny_list import build_deny_list
 from comfywatchman.governance.nodes.identity import check_existing_id
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.governed import record_governed
+from comfywatchman.governance.store.layout import TRUTH_FILES
 from comfywatchman.governance.store.records import GenerationMark, NodeRegistry, Operation, RegisteredNode
 from comfywatchman.governance.uv.client import UvResult
 from comfywatchman.governance.uv.requirement_files import read_comfyui_requirements, read_requirements
@@ -146,7 +147,8 @@ def adopt(context: GovContext, inspection: Inspection) -> Adoption:
         mark = _build(context, work)
         record_governed(layout, context.comfyui)
         pre_snapshot = None
-        if before:
+        # A root made by hand has no lock yet: no rollback to a snapshot of it would be possible.
+        if before.keys() == set(TRUTH_FILES):
             current = generation.current_key(layout)
             pre_snapshot = snapshot.create(layout, context.clock, reason="init_pre", ref="adopt", generation=current).id
         journal = commit.prepare(

@@ -17,6 +17,7 @@ from comfywatchman.governance.checks.lock import hash_file
 from comfywatchman.governance.checks.result import CheckResult, CheckStatus, shorten_names
 from comfywatchman.governance.environments import integrity
 from comfywatchman.governance.store.records import GenerationMark, InstalledPackage
+from comfywatchman.governance.uv.shared_modules import describe_packages, find_shared_modules
 
 VERIFY_AFTER: Final = timedelta(days=7)
 """Age at which the files of a package are verified again, as time allows."""
@@ -40,6 +41,9 @@ class ProductionFacts:
         unexpected: Packages that were installed into it since, as `name version`.
         incomplete: Packages without a RECORD: an interrupted installation.
         modified_files: Files of packages that differ from their RECORD, relative to the environment.
+        unverifiable: Files that never matched their RECORD, and cannot be verified.
+        shared: Packages that own the same files, as `a and b (module m)`.
+        keep: A package that has everything that such others have; empty when none is known.
         verified_count: Packages whose files were verified lately.
         package_count: Packages that it was built with.
     """
@@ -51,6 +55,9 @@ class ProductionFacts:
     unexpected: tuple[str, ...] = ()
     incomplete: tuple[str, ...] = ()
     modified_files: tuple[str, ...] = ()
+    unverifiable: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    keep: str = ""
     verified_count: int = 0
     package_count: int = 0
 
@@ -78,6 +85,9 @@ def collect(context: CheckContext) -> ProductionFacts:
         unexpected=_format_packages(production.installed.keys() - expected),
         incomplete=_find_incomplete(production),
         modified_files=tuple(sorted(modified_files)),
+        unverifiable=mark.unverifiable,
+        shared=tuple(describe_packages(files.module, files.packages) for files in mark.shared),
+        keep=next((module.keep for module in find_shared_modules({package.name for package in mark.packages})), ""),
         verified_count=_count_recent_verifications(verified, mark, context.gov.clock.now()),
         package_count=len(expected),
     )
@@ -107,8 +117,26 @@ def judge(facts: ProductionFacts) -> CheckResult:
             f"Packages and versions match uv.lock; the files of {overdue} were not verified lately (time ran out)."
         )
         return _build_result("unknown", evidence, "gov check")
-    evidence = f"{pluralize(facts.package_count, 'package')} match uv.lock; no installed file was changed."
-    return _build_result("ok", evidence)
+    return _judge_unchanged(facts)
+
+
+def _judge_unchanged(facts: ProductionFacts) -> CheckResult:
+    """Judge an environment in which nothing changed; files that could not be verified are named."""
+    packages = f"{pluralize(facts.package_count, 'package')} match uv.lock"
+    if not facts.unverifiable and not facts.shared:
+        return _build_result("ok", f"{packages}; no installed file was changed.")
+    parts = []
+    if facts.shared:
+        parts.append(f"{shorten_names(facts.shared)} own the same files, so that those of only one are as installed")
+    if facts.unverifiable:
+        files = pluralize(len(facts.unverifiable), "file")
+        parts.append(f"{files} cannot be verified, as the package was published with another hash: ")
+        parts[-1] += shorten_names(facts.unverifiable)
+    evidence = f"{packages}; no other file was changed. {'; '.join(parts)}."
+    items = (*facts.shared, *facts.unverifiable)
+    if facts.keep:
+        return _build_result("warn", evidence, f"gov init --keep {facts.keep}", items)
+    return _build_result("ok", evidence, items=items)
 
 
 def _verify_packages(

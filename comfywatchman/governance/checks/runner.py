@@ -23,6 +23,7 @@ from comfywatchman.governance.checks import (
     start,
     storage,
     transactions,
+    truth_files,
     unregistered_nodes,
 )
 from comfywatchman.governance.checks.check_cache import CheckCache
@@ -32,6 +33,7 @@ from comfywatchman.governance.environments.context import GovContext
 
 CHECKS: Final = (
     journal.CHECK,
+    truth_files.CHECK,
     lock.CHECK,
     production.CHECK,
     start.CHECK,

@@ -15,13 +15,14 @@ from typing import Final, Literal
 
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.files import read_regular, to_json, write_atomic
-from comfywatchman.governance.conflicts import suggestions
+from comfywatchman.governance.conflicts import pin_starts, suggestions
 from comfywatchman.governance.conflicts.probe import ProbeUndecided, ResolutionProbe
 from comfywatchman.governance.conflicts.quickxplain import find_needed, minimal_conflict
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.snapshot import MAX_TRUTH_BYTES
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import ConflictReport, RequirementEdge, Transaction
+from comfywatchman.governance.store.conflict_records import BASE_REPORT, ConflictReport, PinStart, RequirementEdge
+from comfywatchman.governance.store.records import Transaction
 from comfywatchman.governance.transactions.plan import pin_tried_versions
 from comfywatchman.governance.uv import error_parser
 from comfywatchman.governance.uv.client import UvResult
@@ -34,7 +35,7 @@ from comfywatchman.governance.uv.declared_requirements import (
 from comfywatchman.governance.uv.error_parser import UvErrorKind
 from comfywatchman.governance.uv.requirement import PIN, is_from_package, is_root, parse_package_name
 
-LockStep = Literal["run", "promote", "resolve"]
+LockStep = Literal["run", "promote", "resolve", "init"]
 
 _KIND_TEXT: Final[dict[UvErrorKind, str]] = {
     "conflict": "The packages cannot be installed together",
@@ -61,6 +62,7 @@ class _ConflictAnalysis:
         conflict: The minimal conflict; empty when none was confirmed.
         reason: Why none was confirmed.
         suggestions: Pins to try.
+        starts: The start of ComfyUI with each of them, as far as there was time.
         is_bad_pin: Whether the conflict consists of pins that do not exist.
     """
 
@@ -68,6 +70,7 @@ class _ConflictAnalysis:
     conflict: tuple[DeclaredRequirement, ...] = ()
     reason: str = ""
     suggestions: tuple[str, ...] = ()
+    starts: tuple[PinStart, ...] = ()
     is_bad_pin: bool = False
 
 
@@ -109,6 +112,7 @@ def report_conflict(
         edges=analysis.edges,
         detected_packages=_collect_packages(analysis),
         suggestions=analysis.suggestions,
+        starts=analysis.starts,
         raw_log=str(raw_log),
     )
     write_atomic(layout.conflicts / f"{tried.txid}.json", to_json(report))
@@ -137,8 +141,10 @@ def _analyze(
         edges = _parse_edges(probe.project, requirements, probe.read_error(conflict)) or edges
     except ProbeUndecided as undecided:
         return _ConflictAnalysis(edges, reason=str(undecided))
-    pins = suggestions.suggest_pins(probe, _without_pins(requirements), conflict, edges, tried)
-    return _ConflictAnalysis(edges, conflict, suggestions=pins)
+    suggested = suggestions.suggest_pins(probe, _without_pins(requirements), conflict, edges, tried)
+    starts = pin_starts.start_with_pins(probe.context, tried, suggested)
+    pins = pin_starts.rank_pins([suggestion.pin for suggestion in suggested], starts)
+    return _ConflictAnalysis(edges, conflict, suggestions=pins, starts=starts)
 
 
 def _parse_edges(
@@ -185,11 +191,11 @@ def _without_pins(requirements: Sequence[DeclaredRequirement]) -> list[DeclaredR
 def _summarize(kind: UvErrorKind, analysis: _ConflictAnalysis, message: str, txid: str) -> str:
     if analysis.is_bad_pin:
         pins = ", ".join(pin.text for pin in analysis.conflict)
+        problem = f"The pinned {pins} does not exist for this Python and platform. Pin another version"
+        if txid == BASE_REPORT:
+            return f"{problem}."
         options = " ".join(f"--drop {pin.name}" for pin in analysis.conflict)
-        return (
-            f"The pinned {pins} does not exist for this Python and platform. Pin another version, or drop the pin: "
-            f"gov resolve {txid} {options}"
-        )
+        return f"{problem}, or drop the pin: gov resolve {txid} {options}"
     if analysis.conflict:
         parts = [f"{requirement.text} ({_describe_owner(requirement.owner)})" for requirement in analysis.conflict]
         names = " and ".join(parts)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
+from packaging.utils import canonicalize_name
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.state.state_file import read_state
@@ -15,13 +16,15 @@ from comfywatchman.governance.environments import staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.nodes import registry as node_registry
+from comfywatchman.governance.store.conflict_records import ConflictReport, RequirementEdge
 from comfywatchman.governance.store.layout import GovLayout
-from comfywatchman.governance.store.records import ConflictReport, PromotionPlan, RequirementEdge, Transaction
+from comfywatchman.governance.store.records import PromotionPlan, Transaction
 from comfywatchman.governance.store.status_policy import is_allowed
 from comfywatchman.governance.store.truth import Override
 from comfywatchman.governance.store.uv_lock import parse_freeze_lines
 from comfywatchman.governance.transactions import gates, promotion, transaction
 from comfywatchman.governance.transactions.core_packages import find_core_changes
+from comfywatchman.governance.transactions.shared_packages import DROP_MARKER, find_dropped
 from comfywatchman.governance.uv import overrides
 from comfywatchman.governance.uv.client import UvResult
 from comfywatchman.governance.uv.requirement import parse_requirement
@@ -51,7 +54,9 @@ def read_report(layout: GovLayout, txid: str) -> ConflictReport | None:
     return report if isinstance(report, ConflictReport) else None
 
 
-def resolve(context: GovContext, txid: str, pins: Sequence[str], *, drop: Sequence[str] = ()) -> Transaction:
+def resolve(
+    context: GovContext, txid: str, pins: Sequence[str], *, drop: Sequence[str] = (), keep: Sequence[str] = ()
+) -> Transaction:
     """Test pins with a transaction's plan in a staging folder; production and the truth files are not changed.
 
     Args:
@@ -60,6 +65,7 @@ def resolve(context: GovContext, txid: str, pins: Sequence[str], *, drop: Sequen
         pins: Pins to add to those of earlier calls, `package==version`; a later pin of a package replaces an earlier
             one. Without any, it only tries again.
         drop: Packages whose pins of earlier calls are removed.
+        keep: Packages to keep among those that own the same files, as its conflict report names them.
 
     Returns:
         The transaction: `resolved`, or `needs_resolution` with a new conflict report.
@@ -68,12 +74,22 @@ def resolve(context: GovContext, txid: str, pins: Sequence[str], *, drop: Sequen
         Failure: `gov-bad-pin`, `gov-transaction-unknown`, `gov-transaction-state`, `gov-node-unknown`,
             `gov-candidate-stale`: the transaction is unchanged then.
     """
+    added = overrides.merge_pins((), pins)
     tried = transaction.read(context.layout, txid)
     plan = _require_resolvable(tried)
     node_registry.require(context.layout, tried.node_id)
     gates.require_fresh(context.layout, context.custom_nodes / tried.node_id, tried)
     remaining = overrides.drop_pins(tried.resolution_pins, drop)
-    pinned = msgspec.structs.replace(tried, resolution_pins=overrides.merge_pins(remaining, pins))
+    kept, drops = _choose_kept(context.layout, tried, keep)
+    pinned = msgspec.structs.replace(
+        tried, resolution_pins=overrides.merge_pins(remaining, added), kept_packages=(*tried.kept_packages, *kept)
+    )
+    plan = msgspec.structs.replace(
+        plan,
+        # The node itself requires what is kept, so that it stays when another node is removed.
+        direct_additions=tuple(sorted({*plan.direct_additions, *kept})),
+        override_additions=overrides.merge_node_overrides((), (), [plan.override_additions, drops]),
+    )
     with staging.open_staging(context.layout) as staging_dir:
         additions = _find_node_overrides(context, staging_dir, pinned, plan)
         records = tuple(overrides.to_record(override) for override in additions)
@@ -92,6 +108,20 @@ def resolve(context: GovContext, txid: str, pins: Sequence[str], *, drop: Sequen
         pinned, status="needs_resolution", conflict_report=report_path, error=report.summary
     )
     return transaction.save(context.layout, unresolved)
+
+
+def _choose_kept(layout: GovLayout, tried: Transaction, keep: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the packages to keep, and the overrides that drop the others with the same files."""
+    names = tuple(canonicalize_name(name.strip()) for name in keep)
+    report = read_report(layout, tried.txid) if names else None
+    drops: list[str] = []
+    for name in names:
+        drops += [f"{other} ; {DROP_MARKER}" for other in find_dropped(report, name)]
+    return names, tuple(drops)
+
+
+def _list_drops(additions: Sequence[Override]) -> tuple[Override, ...]:
+    return tuple(line for line in additions if isinstance(line, str) and line.endswith(DROP_MARKER))
 
 
 def _require_resolvable(tried: Transaction) -> PromotionPlan:
@@ -118,7 +148,9 @@ def _find_node_overrides(
     Overrides that the node has from an earlier promotion stay, unless a pin is for the same package.
     """
     registry, project = staging_dir.read_registry(), staging_dir.read_project()
-    earlier = registry.plugins[pinned.node_id].overrides
+    earlier = overrides.merge_node_overrides(
+        (), (), [registry.plugins[pinned.node_id].overrides, _list_drops(plan.override_additions)]
+    )
     pins = pinned.resolution_pins
 
     def add_overrides(additions: Sequence[Override]) -> str:

@@ -1,14 +1,16 @@
-"""Pins that would resolve a conflict, each tested before it is suggested."""
+"""Pins that would resolve a conflict, each resolved before it is suggested."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from comfywatchman.governance.conflicts import trial_resolution
 from comfywatchman.governance.conflicts.probe import ProbeUndecided, ResolutionProbe
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import RequirementEdge, Transaction
+from comfywatchman.governance.store.conflict_records import RequirementEdge
+from comfywatchman.governance.store.records import Transaction
 from comfywatchman.governance.store.truth import BASE_GROUP, Override
 from comfywatchman.governance.uv.client import UvResult
 from comfywatchman.governance.uv.declared_requirements import DeclaredRequirement
@@ -17,14 +19,27 @@ from comfywatchman.governance.uv.requirement import node_source, parse_package_n
 _MAX_SUGGESTIONS: Final = 4
 
 
+@dataclass(frozen=True, slots=True)
+class PinSuggestion:
+    """A pin with which everything can be resolved.
+
+    Attributes:
+        pin: `package==version`.
+        project: The pyproject.toml with its overrides.
+    """
+
+    pin: str
+    project: str
+
+
 def suggest_pins(
     probe: ResolutionProbe,
     declared: Sequence[DeclaredRequirement],
     conflict: Sequence[DeclaredRequirement],
     edges: Sequence[RequirementEdge],
     tried: Transaction,
-) -> tuple[str, ...]:
-    """Return pins, each `package==version`, with which everything can be resolved, best first.
+) -> tuple[PinSuggestion, ...]:
+    """Return pins with which everything can be resolved, best first.
 
     The best ones overrule the tried node, then other nodes, last ComfyUI. Candidates are the versions that result
     without the bounds of a requirement in the conflict, or without that requirement.
@@ -36,18 +51,23 @@ def suggest_pins(
         edges: The requirements that uv named.
         tried: The transaction.
     """
-    pins: list[str] = []
+    pins: set[str] = set()
+    suggestions: list[PinSuggestion] = []
     try:
         extras = trial_resolution.find_extras(probe.context.layout, probe.project, environment=tried.candidate_env)
         for pin in _propose_pins(probe, declared, conflict, edges, tried.node_id):
-            if pin not in pins and _is_solution(probe, pin, edges, extras):
-                pins.append(pin)
-            if len(pins) == _MAX_SUGGESTIONS:
+            if pin in pins:
+                continue
+            pins.add(pin)
+            project = _resolve_with_pin(probe, pin, edges, extras)
+            if project is not None:
+                suggestions.append(PinSuggestion(pin, project))
+            if len(suggestions) == _MAX_SUGGESTIONS:
                 break
     except ProbeUndecided:
         # Out of budget: fewer suggestions are better than none.
         pass
-    return tuple(pins)
+    return tuple(suggestions)
 
 
 def find_contested_packages(
@@ -94,12 +114,14 @@ def _format_pins(versions: dict[str, str] | None, names: Sequence[str]) -> list[
     return [f"{name}=={versions[name]}" for name in names if name in versions]
 
 
-def _is_solution(
+def _resolve_with_pin(
     probe: ResolutionProbe, pin: str, edges: Sequence[RequirementEdge], extras: dict[str, set[str]]
-) -> bool:
+) -> str | None:
+    """Return the pyproject.toml with a pin; None when it cannot be resolved."""
+
     def add_overrides(overrides: Sequence[Override]) -> str:
         return truth.set_overrides(probe.project, [*truth.parse_overrides(probe.project), *overrides])
 
     probe.count_resolution()
     result = trial_resolution.find_overrides(probe.context, [pin], add_overrides, edges=edges, extras=extras)
-    return not isinstance(result, UvResult)
+    return None if isinstance(result, UvResult) else add_overrides(result)

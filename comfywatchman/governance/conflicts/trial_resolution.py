@@ -12,8 +12,8 @@ from comfywatchman.governance.environments import staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.snapshot import read_root_files
 from comfywatchman.governance.store import truth
+from comfywatchman.governance.store.conflict_records import RequirementEdge
 from comfywatchman.governance.store.layout import GovLayout
-from comfywatchman.governance.store.records import RequirementEdge
 from comfywatchman.governance.store.truth import Override
 from comfywatchman.governance.store.uv_lock import parse_packages
 from comfywatchman.governance.transactions import candidate

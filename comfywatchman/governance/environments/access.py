@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -85,7 +86,8 @@ def open_context(
 def read_context(root: Path, *, comfyui: Path | None, clock: Clock, network: Mapping[str, str]) -> GovContext:
     """Return the context without holding the lock, for commands that only read.
 
-    An interrupted change is finished first, unless another command is running.
+    An interrupted change is finished first, and files of killed commands are deleted, unless another command is
+    running.
 
     Raises:
         Failure: As `open_context`, but never `lock-held`: the note then names the running command.
@@ -94,12 +96,15 @@ def read_context(root: Path, *, comfyui: Path | None, clock: Clock, network: Map
     try:
         _require_root(layout)
         has_journal = layout.journal.exists()
+        has_leftovers = layout.work.is_dir() and any(layout.work.iterdir())
     except OSError as error:
         raise Failure(
             "file-unreadable", f"{printable_path(layout.root)} cannot be read: {os_error_text(error)}."
         ) from error
     context = _build_context(layout, comfyui, clock, network)
     if not has_journal:
+        if has_leftovers:
+            _sweep(context)
         return context
     try:
         with hold_lock(layout.process_lock, command="finish an interrupted change", clock=clock):
@@ -107,6 +112,16 @@ def read_context(root: Path, *, comfyui: Path | None, clock: Clock, network: Map
     except Failure as failure:
         note = f"A change is in progress, so the output may show the state before or after it: {failure.message}"
         return replace(context, note=note)
+
+
+def _sweep(context: GovContext) -> None:
+    """Delete the files of killed commands, unless a command is running or they cannot be deleted."""
+    # A command that only reads must not fail because of them.
+    with (
+        contextlib.suppress(Failure),
+        hold_lock(context.layout.process_lock, command="delete files of killed commands", clock=context.clock),
+    ):
+        commit.recover(context)
 
 
 def _build_context(

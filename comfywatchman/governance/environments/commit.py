@@ -88,6 +88,7 @@ def prepare(
         files[name] = FileChange(pre_sha256=before.get(name), post_sha256=after.get(name))
     operation = Operation(
         op_id=make_operation_id(clock),
+        number=_next_number(layout),
         kind=kind,
         ref=ref,
         started_at=started_at or now,
@@ -98,6 +99,16 @@ def prepare(
         note=note,
     )
     return Journal(operation=operation, work=staging_dir.folder.name, generation=key, post_snapshot=post_snapshot)
+
+
+def _next_number(layout: GovLayout) -> int:
+    """Return the number of the next operation. Ids begin with the time, which a change of the clock can turn back."""
+    last = 0
+    for path in layout.operations.glob("*.json"):
+        operation = read_state(path, Operation, only_look=True)
+        if isinstance(operation, Operation):
+            last = max(last, operation.number)
+    return last + 1
 
 
 def publish(context: GovContext, journal: Journal) -> Operation:

@@ -287,6 +287,7 @@ def _rebuild(
             packages=context.uv.packages(environment),
             link_mode=mode,
             unverifiable=unverifiable,
+            shared=integrity.find_shared_files(environment),
         )
         _write_mark(environment, mark)
     except OSError as error:

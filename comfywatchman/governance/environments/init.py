@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,22 +19,38 @@ from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.governed import record_governed
-from comfywatchman.governance.store.layout import GovLayout
+from comfywatchman.governance.store.layout import TRUTH_FILES, GovLayout
 from comfywatchman.governance.store.records import GenerationMark, NodeRegistry, Operation
 from comfywatchman.governance.store.settings import GovSettings, read_default_config
 from comfywatchman.governance.uv.client import UvResult
 from comfywatchman.governance.uv.requirement_files import read_comfyui_requirements
 
 _MAX_REQUIREMENTS_BYTES: Final = 1 << 20
+_LAUNCHER: Final = """\
+#!/bin/sh
+# Runs gov on this governed root. `gov init` writes it.
+root=$(CDPATH= cd -P -- "$(dirname -- "$0")/.." && pwd) || exit 1
+exec {python} -P -m comfywatchman env --root "$root" "$@"
+"""
 _DAMAGED_LOCK: Final = "Failed to parse `uv.lock`"
 """uv's message (0.13) for a damaged lock. It is never replaced silently: a new lock could change every version."""
 
 
-def init(context: GovContext) -> Operation | None:
+def init(
+    context: GovContext,
+    *,
+    edit: Callable[[StagingDir], None] = lambda _work: None,
+    explain: Callable[[StagingDir, UvResult], None] = lambda _work, _failure: None,
+) -> Operation | None:
     """Create the layout, lock ComfyUI's requirements, build their environment and put it in production.
 
     On a governed root it restores what is missing: the base group after an update of ComfyUI, the lock after a manual
     edit of pyproject.toml, an environment that was deleted or modified. Everything else stays.
+
+    Args:
+        context: The governed root; its lock must be held.
+        edit: Changes the copies of the truth files before they are locked.
+        explain: Raises a failure that explains why the packages cannot be locked; it may return without one.
 
     Returns:
         The operation; None when nothing was missing.
@@ -47,17 +65,18 @@ def init(context: GovContext) -> Operation | None:
     create_layout(layout)
     with staging.open_staging(layout) as staging_dir:
         before = staging_dir.hashes()
-        _require_truth_files(before)
         base = read_base_requirements(context.comfyui, with_manager=has_manager_option(context.settings))
         write_truth(staging_dir, python=context.python, base=base, indexes=context.settings.network.indexes)
-        mark = _build_environment(context, staging_dir)
+        edit(staging_dir)
+        mark = _build_environment(context, staging_dir, explain)
         # The environment is built and verified for this ComfyUI; from now on the root is that of no other.
         record_governed(layout, context.comfyui)
         current = generation.current_key(layout)
         if staging_dir.hashes() == before and current == mark.key:
             return None
         pre_snapshot = None
-        if before:
+        # A root made by hand has no lock yet: no rollback to a snapshot of it would be possible.
+        if before.keys() == set(TRUTH_FILES):
             pre_snapshot = snapshot.create(layout, context.clock, reason="init_pre", ref="init", generation=current).id
         journal = commit.prepare(
             layout,
@@ -153,6 +172,14 @@ def create_layout(layout: GovLayout) -> None:
             raise unwritable_failure(folder, error, verb="made") from error
     if not layout.config.exists():
         write_atomic(layout.config, read_default_config().encode())
+    _write_launcher(layout.launcher)
+
+
+def _write_launcher(path: Path) -> None:
+    """Write the program `bin/gov` of a root, which runs gov on this root from wherever it is called."""
+    script = _LAUNCHER.format(python=shlex.quote(sys.executable)).encode()
+    if not path.is_file() or path.read_bytes() != script:
+        write_atomic(path, script, mode=0o755)
 
 
 def require_comfyui(folder: Path) -> None:
@@ -168,22 +195,6 @@ def require_comfyui(folder: Path) -> None:
             f"There is no ComfyUI in {printable_path(folder)}: it has no main.py.",
             hint="Name the folder that holds ComfyUI's main.py: --comfyui, COMFYUI_ROOT or [comfyui] root.",
         )
-
-
-def _require_truth_files(existing: Mapping[str, str]) -> None:
-    """Refuse to replace a lost truth file: a new one would not list the nodes that the others still name."""
-    required = []
-    if existing:
-        required.append("pyproject.toml")
-    if "uv.lock" in existing:
-        required.append("plugins.json")
-    for name in required:
-        if name not in existing:
-            raise Failure(
-                "gov-truth-damaged",
-                f"{name} of the governed root is missing.",
-                hint="Go back to the newest snapshot: gov snapshot list, gov rollback SNAPSHOT.",
-            )
 
 
 def write_truth(
@@ -212,12 +223,16 @@ def write_truth(
         staging_dir.edit_project(truth.convert_overrides_group)
 
 
-def _build_environment(context: GovContext, staging_dir: StagingDir) -> GenerationMark:
+def _build_environment(
+    context: GovContext, staging_dir: StagingDir, explain: Callable[[StagingDir, UvResult], None]
+) -> GenerationMark:
     locked = staging_dir.lock(context.uv, context.python)
     if not locked.is_success:
         hint = "Check the network and pyproject.toml of the governed root, then run: gov init"
         if _DAMAGED_LOCK in locked.errors:
             hint = "uv.lock is damaged. Go back to the newest snapshot: gov snapshot list, gov rollback SNAPSHOT."
+        else:
+            explain(staging_dir, locked)
         raise Failure("gov-lock-failed", f"uv could not resolve the packages: {locked.errors.strip()}", hint=hint)
     mark = generation.build(context, staging_dir.folder)
     if isinstance(mark, UvResult):

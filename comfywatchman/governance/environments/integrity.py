@@ -24,7 +24,8 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
 from comfywatchman.base.text import shorten_list
 from comfywatchman.governance.environments.copy_on_write import is_own_hook
-from comfywatchman.governance.store.records import InstalledPackage
+from comfywatchman.governance.environments.file_owners import group_shared_files
+from comfywatchman.governance.store.records import InstalledPackage, SharedFiles
 from comfywatchman.governance.uv.client import SEEDS
 
 _BLOCK_BYTES: Final = 1 << 20
@@ -111,10 +112,12 @@ def verify(
     with ThreadPoolExecutor(min(_MAX_WORKERS, os.cpu_count() or 1)) as pool:
         changed_by_package = list(pool.map(find_changed, installed))
 
+    mismatched = {path for changed in changed_by_package for path in changed or ()}
+    intact = _find_intact_shared(environment, installed, mismatched)
     changed_files = {*find_unowned_startup_files(environment), *find_missing_base_files(environment)}
     modified_packages = set()
     for package_folder, changed in zip(installed, changed_by_package, strict=True):
-        unexplained = set(changed or ()) - set(known)
+        unexplained = set(changed or ()) - set(known) - intact
         if unexplained:
             changed_files |= unexplained
             modified_packages.add(package_folder.package.name)
@@ -149,7 +152,17 @@ def find_changed_files(environment: Path, package: InstalledPackage, folder: Pat
         package: The package.
         folder: Its `.dist-info` folder (`find_installed`).
     """
-    return tuple(os.path.relpath(path, environment) for path in _iter_changed_files(_PackageFolder(package, folder)))
+    changed = [os.path.relpath(path, environment) for path in _iter_changed_files(_PackageFolder(package, folder))]
+    if not changed:
+        return ()
+    intact = _find_intact_shared(environment, _list_package_folders(environment), set(changed))
+    return tuple(path for path in changed if path not in intact)
+
+
+def find_shared_files(environment: Path) -> tuple[SharedFiles, ...]:
+    """Return the files of an environment that several packages own with different contents."""
+    folders = _list_package_folders(environment)
+    return group_shared_files({found.package.name: _read_record(found.folder) for found in folders})
 
 
 def find_missing_base_files(environment: Path) -> tuple[str, ...]:
@@ -235,9 +248,29 @@ def _iter_changed_files(package_folder: _PackageFolder, after: int | None = None
         path = os.path.join(site_packages, name)
         if name.endswith(".pyc") or not digest or (after is not None and _is_older(path, after)):
             continue
-        algorithm, _, value = digest.partition("=")
-        if _hash_file(path, algorithm) != value:
+        if not _has_digest(path, digest):
             yield path
+
+
+def _find_intact_shared(environment: Path, folders: Iterable[_PackageFolder], paths: Collection[str]) -> set[str]:
+    """Return those of some files that are as another of their owners installed them, relative to the environment."""
+    digests: dict[str, list[str]] = {}
+    if paths:
+        for found in folders:
+            for name, digest in _read_record(found.folder):
+                path = os.path.relpath(os.path.join(found.folder.parent, name), environment)
+                if digest and path in paths:
+                    digests.setdefault(path, []).append(digest)
+    intact = set()
+    for path, owners in digests.items():
+        if len(owners) > 1 and any(_has_digest(os.path.join(environment, path), digest) for digest in owners):
+            intact.add(path)
+    return intact
+
+
+def _has_digest(path: str, digest: str) -> bool:
+    algorithm, _, value = digest.partition("=")
+    return _hash_file(path, algorithm) == value
 
 
 def _is_older(path: str, moment: int) -> bool:

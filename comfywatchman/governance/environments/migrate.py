@@ -17,9 +17,9 @@ from comfywatchman.governance.environments import commit, generation, snapshot, 
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.store import truth
+from comfywatchman.governance.store.conflict_records import ConflictReport
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import (
-    ConflictReport,
     GenerationMark,
     NodeRegistry,
     Operation,
@@ -46,7 +46,9 @@ def migrate(context: GovContext) -> tuple[str, ...]:
         Failure: As `gov init`.
     """
     messages = _rewrite_records(context.layout)
-    with staging.open_staging(context.layout) as staging_dir:
+    # Files of an older version need not belong together yet.
+    contents = snapshot.read_root_files(context.layout)
+    with staging.open_staging(context.layout, contents=contents) as staging_dir:
         before = staging_dir.hashes()
         staging_dir.write_registry(_convert_registry(staging_dir.folder / "plugins.json", context.custom_nodes))
         staging_dir.edit_project(truth.convert_overrides_group)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.state.state_file import read_state
+from comfywatchman.base.text import shorten_list
 from comfywatchman.governance.environments import checkout, commit, generation, snapshot, staging
 from comfywatchman.governance.environments.checkout import CheckoutChange
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
+from comfywatchman.governance.environments.truth_damage import find_truth_damage
 from comfywatchman.governance.environments.withdraw import withdraw
 from comfywatchman.governance.store.ids import OPERATION_ID
 from comfywatchman.governance.store.layout import GovLayout
@@ -92,7 +95,7 @@ def read_operations(layout: GovLayout) -> tuple[Operation, ...]:
         operation = read_state(path, Operation, only_look=True)
         if isinstance(operation, Operation):
             operations.append(operation)
-    operations.sort(key=lambda operation: operation.op_id)
+    operations.sort(key=lambda operation: (operation.number, operation.op_id))
     return tuple(operations)
 
 
@@ -112,14 +115,34 @@ def _restore(
         key = _find_kept_generation(layout, snapshot_id, contents["uv.lock"])
         if key is None:
             key = _rebuild(context, staging_dir, snapshot_id)
-        current = generation.current_key(layout)
-        pre_snapshot = snapshot.create(layout, clock, reason=f"{kind}_pre", ref=ref, generation=current)
+        pre_snapshot = None
+        # To a snapshot of damaged files there is no way back.
+        if find_truth_damage(snapshot.read_root_files(layout)) is None:
+            current = generation.current_key(layout)
+            pre_snapshot = snapshot.create(layout, clock, reason=f"{kind}_pre", ref=ref, generation=current).id
         journal = commit.prepare(
-            layout, clock, staging_dir, kind=kind, ref=ref, key=key, pre_snapshot=pre_snapshot.id, started_at=started_at
+            layout,
+            clock,
+            staging_dir,
+            kind=kind,
+            ref=ref,
+            key=key,
+            pre_snapshot=pre_snapshot,
+            note=_describe_gone_code(staging_dir, context.custom_nodes),
+            started_at=started_at,
         )
         if moved is not None:
             checkout.save(layout, journal.operation.op_id, moved)
         return commit.publish(context, msgspec.structs.replace(journal, undone=undone))
+
+
+def _describe_gone_code(staging_dir: StagingDir, custom_nodes: Path) -> str:
+    """Return a note about restored nodes whose folder is gone, as after `gov node remove --purge-code`."""
+    gone = [node_id for node_id in sorted(staging_dir.read_registry().plugins) if not (custom_nodes / node_id).exists()]
+    if not gone:
+        return ""
+    folders = "folder is" if len(gone) == 1 else "folders are"
+    return f"{shorten_list(gone)}: registered again, but the {folders} gone from custom_nodes; clone the code again"
 
 
 def _find_kept_generation(layout: GovLayout, snapshot_id: str, lock: bytes) -> str | None:

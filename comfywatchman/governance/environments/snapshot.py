@@ -151,6 +151,17 @@ def read_contents(layout: GovLayout, snapshot_id: str) -> dict[str, bytes]:
     return contents
 
 
+def find_newest_intact(layout: GovLayout) -> str | None:
+    """Return the id of the newest snapshot that can be restored; None when there is none."""
+    for meta in reversed(read_all(layout)):
+        try:
+            read_contents(layout, meta.id)
+        except Failure:
+            continue
+        return meta.id
+    return None
+
+
 def prune(layout: GovLayout, *, retention: int) -> tuple[str, ...]:
     """Delete all but the newest snapshots, and return the ids of the deleted ones.
 

@@ -19,6 +19,7 @@ from comfywatchman.governance.environments.snapshot import (
     read_root_files,
     read_truth_files,
 )
+from comfywatchman.governance.environments.truth_damage import describe_restoration, require_undamaged_truth
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import NodeRegistry
@@ -113,10 +114,14 @@ def open_staging(layout: GovLayout, *, contents: Mapping[str, bytes] | None = No
         contents: Files to start from instead of the root's, such as those of a snapshot.
 
     Raises:
-        Failure: `state-unwritable`.
+        Failure: `state-unwritable`; `gov-truth-damaged` when the files of the root do not belong together.
     """
     folder = layout.work / secrets.token_hex(6)
-    files = read_root_files(layout) if contents is None else contents
+    if contents is None:
+        files: Mapping[str, bytes] = read_root_files(layout)
+        require_undamaged_truth(layout, files)
+    else:
+        files = contents
     try:
         _write_files(folder, files)
         yield StagingDir(folder)
@@ -130,8 +135,11 @@ def read_registry(layout: GovLayout) -> NodeRegistry:
     """Return the registered nodes of a governed root; an empty registry when there is none yet.
 
     Raises:
-        Failure: `gov-truth-damaged`.
+        Failure: `gov-truth-damaged`, also when the file is missing although there is a lock.
     """
+    if layout.uv_lock.exists() and not layout.plugins.exists():
+        message = "plugins.json of the governed root is missing."
+        raise Failure("gov-truth-damaged", message, hint=describe_restoration(layout))
     return read_registry_file(layout.plugins)
 
 

@@ -26,6 +26,11 @@ class GovLayout:
         return self.root / "config.toml"
 
     @property
+    def launcher(self) -> Path:
+        """The program that runs `gov` on this root."""
+        return self.root / "bin" / "gov"
+
+    @property
     def pyproject(self) -> Path:
         """The declared packages."""
         return self.root / "pyproject.toml"
@@ -54,6 +59,11 @@ class GovLayout:
     def start(self) -> Path:
         """The record of the last start of ComfyUI in production."""
         return self.root / "state" / "start.json"
+
+    @property
+    def code(self) -> Path:
+        """The copies of the code of nodes without git, by node and hash."""
+        return self.root / "code"
 
     @property
     def production(self) -> Path:

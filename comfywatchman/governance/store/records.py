@@ -73,6 +73,20 @@ class InstalledPackage(msgspec.Struct, frozen=True, order=True):
     version: str
 
 
+class SharedFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Files that several packages own with different contents: those of one of them are not as it installed them.
+
+    Attributes:
+        module: The module or top-level folder.
+        packages: Their normalised names, sorted.
+        file_count: The number of files; 0 when it is known without looking at files.
+    """
+
+    module: str
+    packages: tuple[str, ...]
+    file_count: int = 0
+
+
 class PackageDiff(msgspec.Struct, frozen=True, kw_only=True):
     """The changes of a run: added and removed lines of `uv pip freeze`."""
 
@@ -157,6 +171,7 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
         accepted_violations: Lines of `uv pip check` that the user's pins cause on purpose.
         violations: Other lines of `uv pip check`.
         differences: Packages that are locked in another version than was tried, each as `name tried -> locked`.
+        judgement: The start of ComfyUI with the locked packages; None when they are those that were tried.
         generation: The key of the new production environment.
     """
 
@@ -168,6 +183,7 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     accepted_violations: tuple[str, ...] = ()
     violations: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
+    judgement: Judgement | None = None
     generation: str | None = None
 
 
@@ -188,6 +204,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
         logs: The output and exit code of the run.
         conflict_report: The path of the conflict report, if there is one.
         resolution_pins: Pins chosen with `gov resolve`, each `package==version`.
+        kept_packages: Packages chosen with `gov resolve --keep` among those that own the same files.
         promotion_plan: The changes that promotion makes.
         promotion: The outcome of promotion.
         uv_version: The uv that built the candidate.
@@ -215,6 +232,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     logs: RunLogs = RunLogs()
     conflict_report: str | None = None
     resolution_pins: tuple[str, ...] = ()
+    kept_packages: tuple[str, ...] = ()
     promotion_plan: PromotionPlan | None = None
     promotion: Promotion | None = None
     uv_version: str = ""
@@ -268,6 +286,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         op_id: `YYYYMMDDTHHMMSSZ-op-<6 hexadecimal digits>`.
+        number: Its place in the history, which a change of the clock does not alter; 0 in records of older versions.
         kind: The kind of change.
         ref: The transaction, node, snapshot or operation that it applies to.
         status: `success`, or `undone` after an `undo`.
@@ -281,6 +300,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     schema_version: int = SCHEMA_VERSION
     op_id: str
+    number: int = 0
     kind: OperationKind
     ref: str
     status: Literal["success", "undone"] = "success"
@@ -317,55 +337,6 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     removed_node: str | None = None
 
 
-class RequirementEdge(msgspec.Struct, frozen=True, order=True, kw_only=True):
-    """One requirement in a conflict, with its source.
-
-    Attributes:
-        source: The package, `node <id>` or `base` that requires it.
-        requirement: The requirement, a PEP 508 line.
-    """
-
-    source: str
-    requirement: str
-
-
-class ConflictReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`state/conflicts/<txid>.json`: why the packages cannot be installed together.
-
-    Attributes:
-        txid: The transaction.
-        node_id: Its node.
-        created_at: The time when it was written.
-        kind: The kind of uv's failure.
-        confidence: `verified` when the minimal conflict was confirmed by resolving it alone, else `unparsed`.
-        summary: The conflict in one or two sentences.
-        clash: The minimal conflict: requirements that cannot be met together, while without any one of them they can.
-        roots: The requirements of nodes or of the base that uv named.
-        edges: All requirements that uv named, those of packages included.
-        detected_packages: The packages that take part.
-        suggestions: Pins to try, each `package==version`, best first.
-        input_hint: The format of pins.
-        raw_log: The path of uv's output.
-    """
-
-    schema_version: int = SCHEMA_VERSION
-    txid: str
-    node_id: str
-    created_at: str
-    kind: Literal[
-        "conflict", "offline_cache_miss", "network", "build_failed", "stale_lock", "not_found", "bad_input", "other"
-    ]
-    confidence: Literal["verified", "unparsed"]
-    summary: str
-    clash: tuple[RequirementEdge, ...] = ()
-    roots: tuple[RequirementEdge, ...] = ()
-    edges: tuple[RequirementEdge, ...] = ()
-    detected_packages: tuple[str, ...] = ()
-    suggestions: tuple[str, ...] = ()
-    input_hint: str = "Use: package==version"
-    raw_log: str = ""
-
-
 class GenerationMark(msgspec.Struct, frozen=True, kw_only=True):
     """`envs/<key>/.gov-complete`: marks a complete, verified environment; without it a folder is an unfinished build.
 
@@ -379,6 +350,7 @@ class GenerationMark(msgspec.Struct, frozen=True, kw_only=True):
         link_mode: How its files came from uv's cache: `clone`, `hardlink` or `copy`.
         unverifiable: Files that never matched their package's RECORD, as the package was published with a wrong one;
             relative to the environment.
+        shared: Files that several of its packages own.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -390,6 +362,7 @@ class GenerationMark(msgspec.Struct, frozen=True, kw_only=True):
     packages: tuple[InstalledPackage, ...] = ()
     link_mode: str = "hardlink"
     unverifiable: tuple[str, ...] = ()
+    shared: tuple[SharedFiles, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the times.

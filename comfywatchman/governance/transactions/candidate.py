@@ -49,17 +49,30 @@ def create(context: GovContext, environment: Path, *, project: Path | None = Non
         Failure: `gov-candidate-failed`.
     """
     uv, python = context.uv, context.python
-    mode = generation.choose_link_mode(context.layout.root, context.settings.runtime.link_mode)
     try:
-        environment.parent.mkdir(parents=True, exist_ok=True)
         with staging.open_staging(context.layout) as work:
-            _require_success(uv.make_environment(environment, python=python, seed=False), "it could not be created")
-            result = uv.sync(project or work.folder, environment, python=python, link_mode=mode)
-            _require_success(result, "the packages of production could not be installed")
+            _install_lock(context, environment, project or work.folder)
         _install_pip(uv, environment, python=python, project=context.layout.root)
         install_hook(environment)
         _write_uv_wrapper(uv.path, environment / "bin" / "uv")
-        _write_uv_config(environment, no_index=context.settings.network.no_index)
+    except OSError as error:
+        raise _candidate_failure(f"it could not be written ({error.strerror})") from error
+
+
+def create_from_lock(context: GovContext, environment: Path, project: Path) -> None:
+    """Create a candidate with exactly the packages of a lock. As in production, there is no pip.
+
+    Args:
+        context: The governed root.
+        environment: The candidate.
+        project: A folder with pyproject.toml and uv.lock.
+
+    Raises:
+        Failure: `gov-candidate-failed`.
+    """
+    try:
+        _install_lock(context, environment, project)
+        install_hook(environment)
     except OSError as error:
         raise _candidate_failure(f"it could not be written ({error.strerror})") from error
 
@@ -148,6 +161,16 @@ def evict_modified(uv: Uv, layout: GovLayout, environment: Path, report: integri
     for name in shared:
         files += _find_changes(production, name)
     return tuple(files)
+
+
+def _install_lock(context: GovContext, environment: Path, project: Path) -> None:
+    uv, python = context.uv, context.python
+    mode = generation.choose_link_mode(context.layout.root, context.settings.runtime.link_mode)
+    environment.parent.mkdir(parents=True, exist_ok=True)
+    _require_success(uv.make_environment(environment, python=python, seed=False), "it could not be created")
+    result = uv.sync(project, environment, python=python, link_mode=mode)
+    _require_success(result, "its packages could not be installed")
+    _write_uv_config(environment, no_index=context.settings.network.no_index)
 
 
 def _install_pip(uv: Uv, environment: Path, *, python: Path, project: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from comfywatchman.base.code_tree import hash_code_tree
 from comfywatchman.base.errors import Failure
+from comfywatchman.governance.environments import generation, integrity
 from comfywatchman.governance.nodes.deny_list import DenyList
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import PromotionPlan, Transaction
@@ -26,11 +27,13 @@ class Consent:
         approve_core: Core packages may change.
         reason: Why they may.
         allow_failed_run: A node whose trial failed, or modified files of packages, may be promoted.
+        drop_foreign: Packages that were installed into production past gov may be dropped.
     """
 
     approve_core: bool = False
     reason: str = ""
     allow_failed_run: bool = False
+    drop_foreign: bool = False
 
 
 def require_promotable(tried: Transaction, consent: Consent) -> PromotionPlan:
@@ -88,6 +91,27 @@ def require_fresh(layout: GovLayout, node_folder: Path, tried: Transaction) -> N
         raise _stale_failure(tried, "pyproject.toml or uv.lock changed since the trial")
     if tried.node_tree is not None and hash_code_tree(node_folder) != tried.node_tree:
         raise _stale_failure(tried, "the node's code changed since the trial, or is missing")
+
+
+def require_no_foreign_packages(layout: GovLayout, txid: str, consent: Consent) -> None:
+    """Raise when production has packages that were installed past gov: the new environment would not have them.
+
+    Raises:
+        Failure: `gov-foreign-packages`.
+    """
+    mark = generation.read_mark(layout, generation.current_key(layout))
+    if mark is None or consent.drop_foreign:
+        return
+    installed = integrity.find_installed(generation.environment_dir(layout, mark.key))
+    foreign = sorted(installed.keys() - set(mark.packages))
+    if foreign:
+        names = ", ".join(f"{package.name}=={package.version}" for package in foreign)
+        raise Failure(
+            "gov-foreign-packages",
+            f"Production has packages that gov did not install, and this would drop them: {names}.",
+            hint="To keep them, add each (gov package add NAME), and try the node again. "
+            f"To drop them: gov tx promote {txid} --drop-foreign",
+        )
 
 
 def check_torch(tried: Transaction) -> None:

@@ -12,26 +12,30 @@ from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.code_tree import hash_code_tree
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.git import read_head
+from comfywatchman.base.text import shorten_list
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
+from comfywatchman.governance.nodes import recorded_code
 from comfywatchman.governance.nodes import registry as node_registry
 from comfywatchman.governance.nodes.deny_list import DenyList, build_deny_list, enforce_deny_list
+from comfywatchman.governance.store.conflict_records import ConflictReport
 from comfywatchman.governance.store.ids import make_snapshot_id
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import (
-    ConflictReport,
     GenerationMark,
+    Judgement,
     Promotion,
     PromotionPlan,
     RegisteredNode,
     Transaction,
 )
 from comfywatchman.governance.store.truth import parse_overrides
-from comfywatchman.governance.transactions import candidate, gates, transaction
+from comfywatchman.governance.transactions import candidate, gates, lock_trial, shared_packages, transaction
 from comfywatchman.governance.transactions.freeze import enforce_deny_list_on
 from comfywatchman.governance.transactions.gates import Consent
 from comfywatchman.governance.transactions.plan import find_version_differences, pin_tried_versions
+from comfywatchman.governance.transactions.run import describe_failure
 from comfywatchman.governance.uv.client import Uv, UvResult
 from comfywatchman.governance.uv.overrides import set_node, split_violations
 
@@ -62,7 +66,7 @@ def promote(
 
     Raises:
         Failure: `gov-transaction-unknown`, `gov-transaction-state`, `gov-core-approval`, `gov-candidate-stale`,
-            `gov-denied`, `gov-node-unknown`: the transaction is unchanged.
+            `gov-denied`, `gov-node-unknown`, `gov-foreign-packages`: the transaction is unchanged.
             `gov-commit-unfinished`: the next command finishes the promotion.
     """
     layout = context.layout
@@ -75,6 +79,7 @@ def promote(
     gates.require_approval(txid, tried.core_impact, consent)
     enforce_deny_list_on(deny_list, tried.post_freeze)
     gates.require_fresh(layout, context.custom_nodes / node.id, tried)
+    gates.require_no_foreign_packages(layout, txid, consent)
     try:
         with staging.open_staging(layout) as work:
             return _lock_and_build(
@@ -130,7 +135,10 @@ def _lock_and_build(
     result = lock_tried_versions(context.uv, context.python, work, tried)
     if not result.is_success:
         progress("finding the conflicting requirements")
-        return _save_conflict(context.layout, tried, consent, report(context, tried, result, work.folder))
+        explained = report(context, tried, result, work.folder)
+        # The starts with suggested pins may have written into the node's folder, as the trial did.
+        started = msgspec.structs.replace(tried, node_tree=hash_code_tree(context.custom_nodes / node.id))
+        return _save_conflict(context.layout, started, consent, explained)
     gates.check_lock(
         (work.folder / "uv.lock").read_text("utf-8"),
         tried,
@@ -139,6 +147,10 @@ def _lock_and_build(
         policy=context.settings.policy,
         deny_list=deny_list,
     )
+    new_lock = (work.folder / "uv.lock").read_text("utf-8")
+    if shared := shared_packages.find_new_shared(context.layout.uv_lock.read_text("utf-8"), new_lock):
+        explained = shared_packages.report_shared(context, tried, shared)
+        return _save_conflict(context.layout, tried, consent, explained)
     progress("building the environment")
     mark = generation.build(context, work.folder)
     if isinstance(mark, UvResult):
@@ -147,8 +159,43 @@ def _lock_and_build(
             f"uv could not build the environment: {mark.errors.strip() or mark.output.strip()}",
             hint=f"Check the network and the disk (df -h), then run: gov resolve {tried.txid}, and promote it again.",
         )
+    judgement = _try_moved_packages(context, tried, work, mark, consent=consent, progress=progress)
     record = _build_node_record(node, plan, context.custom_nodes / node.id, context.clock, txid=tried.txid)
-    return _commit(context, tried, record, work, mark, consent=consent, started_at=started_at)
+    return _commit(context, tried, record, work, mark, judgement=judgement, consent=consent, started_at=started_at)
+
+
+def _try_moved_packages(
+    context: GovContext,
+    tried: Transaction,
+    work: StagingDir,
+    mark: GenerationMark,
+    *,
+    consent: Consent,
+    progress: Callable[[str], None],
+) -> Judgement | None:
+    """Start ComfyUI with the locked packages where they are not the tried ones.
+
+    Returns:
+        How the start is judged; None when the tried packages are locked.
+
+    Raises:
+        Failure: `gov-lock-start-failed`.
+    """
+    lock = (work.folder / "uv.lock").read_text("utf-8")
+    moved = lock_trial.find_moved_packages(tried.post_freeze, mark.packages, lock)
+    if not moved:
+        return None
+    progress("starting ComfyUI with the locked versions")
+    judgement = lock_trial.try_lock(context, tried.node_id, work.folder, name=f"{tried.txid}.lock")
+    if judgement.exit_code and not consent.allow_failed_run:
+        raise Failure(
+            "gov-lock-start-failed",
+            f"With the locked versions ({shorten_list(moved)}) the start of ComfyUI fails: "
+            f"{describe_failure(judgement)}",
+            hint=f"Try other pins: gov resolve {tried.txid} --pin PACKAGE==VERSION. To promote it all the same: "
+            f"gov resolve {tried.txid}, then gov tx promote {tried.txid} --allow-failed-run",
+        )
+    return judgement
 
 
 def _build_node_record(
@@ -176,6 +223,7 @@ def _commit(
     work: StagingDir,
     mark: GenerationMark,
     *,
+    judgement: Judgement | None,
     consent: Consent,
     started_at: str,
 ) -> Transaction:
@@ -197,6 +245,7 @@ def _commit(
         accepted_violations=accepted,
         violations=unaccepted,
         differences=find_version_differences(tried.post_freeze, locked_versions),
+        judgement=judgement,
         generation=mark.key,
     )
     promoted = msgspec.structs.replace(tried, status="promoted", error=None, promotion=promotion)
@@ -212,6 +261,7 @@ def _commit(
         started_at=started_at,
         post_id=record.last_snapshot,
     )
+    recorded_code.keep_copy(layout, record.id, context.custom_nodes / record.id)
     # The journal carries the transaction, so that an interrupted commit also completes the record.
     commit.publish(context, msgspec.structs.replace(journal, transaction=promoted))
     candidate.delete(layout.candidates / tried.txid)
@@ -221,7 +271,7 @@ def _commit(
 def _save_conflict(layout: GovLayout, tried: Transaction, consent: Consent, report: ConflictReport) -> Transaction:
     """Save a promotion whose lock failed: pins may solve a conflict, but not a network error."""
     path = str(layout.conflicts / f"{tried.txid}.json")
-    if report.kind != "conflict":
+    if report.kind not in {"conflict", "same_files"}:
         error = f"{report.kind.replace('_', ' ')}: {report.summary}"
         return _save_failure(layout, msgspec.structs.replace(tried, conflict_report=path), consent, error)
     promotion = Promotion(status="needs_resolution", reason=consent.reason, error=report.summary)

@@ -6,7 +6,7 @@ Production stays unchanged, and is rebuilt when a trial wrote into it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +37,7 @@ from comfywatchman.governance.store.records import (
     RunLogs,
     Transaction,
 )
-from comfywatchman.governance.transactions import candidate, transaction
+from comfywatchman.governance.transactions import candidate, shared_packages, transaction
 from comfywatchman.governance.transactions.core_packages import find_core_changes
 from comfywatchman.governance.transactions.freeze import enforce_deny_list_on
 from comfywatchman.governance.transactions.install_script import run_install_script
@@ -45,6 +45,7 @@ from comfywatchman.governance.transactions.plan import build_plan, find_closure
 from comfywatchman.governance.trial.evaluate import evaluate
 from comfywatchman.governance.trial.spec import TrialSpec
 from comfywatchman.governance.trial.trial import build_installer_variables, build_trial_spec
+from comfywatchman.governance.trial.verdict import FINDING_ORDER
 from comfywatchman.governance.uv.requirement import build_marker_environment
 from comfywatchman.governance.uv.requirement_files import NodeRequirements, read_requirements
 
@@ -161,10 +162,11 @@ def _run_steps(
     progress("creating the candidate environment")
     candidate.create(context, environment)
     pre_freeze = context.uv.freeze(environment)
+    shared = shared_packages.find_in_plan(context, node, requirements.lines)
     progress(f"installing the requirements of {node.id}")
     uv_log = layout.logs / f"{txid}.install.uv.log"
     candidate.install_requirements(context, environment, requirements, deny_list=deny_list, uv_log=uv_log)
-    script_finding = _run_install_script(context, environment, node_folder, txid, deny_list)
+    script_findings = _run_install_script(context, environment, node_folder, txid, deny_list)
     progress("starting ComfyUI in the candidate")
     spec = build_trial_spec(
         context,
@@ -177,14 +179,17 @@ def _run_steps(
     judgement, logs = evaluate_trial(spec)
     progress("comparing packages and files")
     tried = msgspec.structs.replace(
-        running, pre_freeze=pre_freeze, judgement=_add_finding(judgement, script_finding), logs=logs
+        running,
+        pre_freeze=pre_freeze,
+        judgement=_add_findings(judgement, (*shared_packages.build_findings(shared), *script_findings)),
+        logs=logs,
     )
     return _record_changes(context, tried, node, requirements, deny_list)
 
 
 def _run_install_script(
     context: GovContext, environment: Path, node_folder: Path, txid: str, deny_list: DenyList
-) -> Finding | None:
+) -> tuple[Finding, ...]:
     """Run the install.py of a node; refuse harmful packages before it, and those that it installs."""
     enforce_deny_list_on(deny_list, context.uv.freeze(environment))
     logs = context.layout.logs / f"{txid}.install.stdout.log", context.layout.logs / f"{txid}.install.stderr.log"
@@ -193,10 +198,10 @@ def _run_install_script(
     enforce_deny_list_on(deny_list, context.uv.freeze(environment))
     install_hook(environment)
     if exit_status is None:
-        return None
+        return ()
     detail = f"install.py exited with status {exit_status}; see {printable_path(logs[1])}."
     # Only a warning: whether the node works without it is shown by the start.
-    return Finding(name="install", status="ok" if exit_status == 0 else "warn", detail=detail)
+    return (Finding(name="install", status="ok" if exit_status == 0 else "warn", detail=detail),)
 
 
 def _record_changes(
@@ -212,10 +217,10 @@ def _record_changes(
     # Some wheels are published with a wrong hash in their RECORD: such files were not modified by the trial.
     mark = generation.read_mark(context.layout, generation.current_key(context.layout))
     report = integrity.verify(environment, None, known=mark.unverifiable if mark else ())
-    error = _evict_modified(context, environment, report)
+    error = evict_modified(context, environment, report)
     has_passed = tried.judgement is not None and tried.judgement.exit_code == 0
     if not has_passed and error is None:
-        error = _describe_failure(tried.judgement)
+        error = describe_failure(tried.judgement)
     before, after = set(tried.pre_freeze), set(post_freeze)
     ended = msgspec.structs.replace(
         tried,
@@ -266,7 +271,7 @@ def _collect_other_lines(layout: GovLayout, own_group: str) -> list[str]:
     return lines
 
 
-def _evict_modified(context: GovContext, environment: Path, report: IntegrityReport) -> str | None:
+def evict_modified(context: GovContext, environment: Path, report: IntegrityReport) -> str | None:
     """Evict packages whose shared files a trial modified, from uv's cache and from production.
 
     Returns:
@@ -311,15 +316,14 @@ def _restore_production(context: GovContext, ended: Transaction) -> Transaction:
     return msgspec.structs.replace(ended, status="failed", error=error)
 
 
-def _add_finding(judgement: Judgement, finding: Finding | None) -> Judgement:
-    """Return a judgement with the finding about install.py; findings are ordered from worst to best."""
-    if finding is None:
-        return judgement
-    findings = (*judgement.findings, finding) if finding.status == "ok" else (finding, *judgement.findings)
-    return msgspec.structs.replace(judgement, findings=findings)
+def _add_findings(judgement: Judgement, added: Sequence[Finding]) -> Judgement:
+    """Return a judgement with further findings; they are ordered from worst to best."""
+    findings = sorted((*judgement.findings, *added), key=lambda finding: FINDING_ORDER[finding.status])
+    return msgspec.structs.replace(judgement, findings=tuple(findings))
 
 
-def _describe_failure(judgement: Judgement | None) -> str:
+def describe_failure(judgement: Judgement | None) -> str:
+    """Return why a start failed: the first finding that is a failure."""
     if judgement is None:
         return "The start has no result."
     for finding in judgement.findings:

@@ -13,7 +13,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.git import read_head
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
-from comfywatchman.governance.nodes import registry
+from comfywatchman.governance.nodes import recorded_code, registry
 from comfywatchman.governance.nodes.deny_list import build_deny_list, enforce_deny_list
 from comfywatchman.governance.store.records import Journal, Promotion, PromotionPlan, RegisteredNode, Transaction
 from comfywatchman.governance.transactions import gates, transaction
@@ -50,6 +50,7 @@ def promote_several(
     for node, record in zip(nodes, tried, strict=True):
         enforce_deny_list(deny_list.find_pack(node.id, node.git_url), f"The pack {node.id}")
         gates.require_fresh(layout, context.custom_nodes / node.id, record)
+    gates.require_no_foreign_packages(layout, tried[0].txid, consent)
     names = ", ".join(plans)
 
     def edit(work: StagingDir) -> None:
@@ -102,6 +103,7 @@ def _write_records(
     records = dict(known.plugins)
     for node, txid in zip(nodes, txids, strict=True):
         plan, folder = plans[node.id], Path(context.custom_nodes / node.id)
+        recorded_code.keep_copy(context.layout, node.id, folder)
         records[node.id] = msgspec.structs.replace(
             node,
             managed_deps=plan.direct_additions,

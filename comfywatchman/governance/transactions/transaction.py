@@ -12,30 +12,40 @@ import msgspec
 from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
+from comfywatchman.base.json_values import decode_json
 from comfywatchman.base.lock import is_held
-from comfywatchman.base.state.state_file import read_state, write_state
+from comfywatchman.base.state.state_file import CorruptFile, read_state, write_state
 from comfywatchman.governance.environments.snapshot import MAX_TRUTH_BYTES
 from comfywatchman.governance.store.ids import TRANSACTION_ID
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import Transaction
-from comfywatchman.governance.store.status_policy import CLOSED_STATUSES, is_allowed
+from comfywatchman.governance.store.status_policy import CLOSED_STATUSES, STATUS_POLICIES, is_allowed
 from comfywatchman.governance.transactions import candidate
 
 _MAX_TRANSACTIONS: Final = 200
 _MAX_CANDIDATES: Final = 3
+_MAX_RECORD_BYTES: Final = 64 << 20
 
 log = logging.getLogger(__name__)
+
+
+class _Status(msgspec.Struct):
+    status: str
 
 
 def read(layout: GovLayout, txid: str) -> Transaction:
     """Return a transaction; one whose run was interrupted is returned as failed.
 
     Raises:
-        Failure: `gov-transaction-unknown`.
+        Failure: `gov-transaction-unknown` or `gov-transaction-unreadable`.
     """
     transaction = None
     if _is_transaction_id(txid):
         transaction = read_state(layout.transactions / f"{txid}.json", Transaction, only_look=True)
+    if isinstance(transaction, CorruptFile):
+        reason = _describe_unreadable(transaction)
+        hint = "Update comfywatchman, or try the node again: gov tx run NODE"
+        raise Failure("gov-transaction-unreadable", f"The transaction {txid} cannot be read: {reason}.", hint=hint)
     if not isinstance(transaction, Transaction):
         raise Failure("gov-transaction-unknown", f"transaction not found: {txid[:100]!r}", hint="See: gov tx list")
     return _resolve_status(layout, transaction)
@@ -44,6 +54,17 @@ def read(layout: GovLayout, txid: str) -> Transaction:
 def read_all(layout: GovLayout) -> tuple[Transaction, ...]:
     """Return the readable transactions, oldest first; those whose run was interrupted are returned as failed."""
     return tuple(_resolve_status(layout, transaction) for transaction in _read_records(layout))
+
+
+def find_unreadable(layout: GovLayout) -> dict[str, str]:
+    """Return why records of transactions cannot be read, by id: damage, or a status that this version does not know."""
+    reasons = {}
+    for path in sorted(layout.transactions.glob("*.json")):
+        if _is_transaction_id(path.stem):
+            record = read_state(path, Transaction, only_look=True)
+            if isinstance(record, CorruptFile):
+                reasons[path.stem] = _describe_unreadable(record)
+    return reasons
 
 
 def save(layout: GovLayout, transaction: Transaction) -> Transaction:
@@ -130,6 +151,18 @@ def prune(layout: GovLayout) -> None:
     except OSError as error:
         # They are deleted the next time; the transaction itself has succeeded.
         log.warning("old transactions not deleted", extra={"reason": str(error)})
+
+
+def _describe_unreadable(record: CorruptFile) -> str:
+    """Return why a record cannot be read, as the end of a sentence."""
+    if record.later_version is None:
+        try:
+            status = decode_json(read_regular(record.path, max_bytes=_MAX_RECORD_BYTES), _Status).status
+        except (Failure, msgspec.DecodeError):
+            return record.reason
+        if status not in STATUS_POLICIES:
+            return f"it has the status {status[:40]!r}, which this version does not know"
+    return record.reason
 
 
 def _delete_record(layout: GovLayout, txid: str) -> None:

@@ -9,7 +9,9 @@ from comfywatchman.base.text import pluralize, shorten_list
 from comfywatchman.governance.store.records import Finding, Judgement
 from comfywatchman.governance.trial.outcome import CUSTOM_NODES_PREFIX, StartOutcome
 
-_STATUS_ORDER: Final = {"fail": 0, "warn": 1, "unknown": 2, "ok": 3}
+FINDING_ORDER: Final = {"fail": 0, "warn": 1, "unknown": 2, "ok": 3}
+"""The order of findings: worst first."""
+
 _MAX_NAMED: Final = 5
 
 ClassesByPack = dict[str, tuple[str, ...]]
@@ -24,7 +26,7 @@ def build_judgement(node_id: str, after: StartOutcome, before: StartOutcome | No
         before: The baseline: a start in production, without the node; None when there is none.
     """
     findings = _collect_findings(node_id, after, before)
-    findings.sort(key=lambda finding: _STATUS_ORDER[finding.status])
+    findings.sort(key=lambda finding: FINDING_ORDER[finding.status])
     has_failed = any(finding.status == "fail" for finding in findings)
     added, lost = _compare_classes(after, before)
     return Judgement(

@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from comfywatchman.base.parsing.toml_text import parse_toml
-from comfywatchman.governance.store.records import RequirementEdge
+from comfywatchman.governance.store.conflict_records import RequirementEdge
 from comfywatchman.governance.store.truth import BASE_GROUP, add_constraints, parse_groups
 from comfywatchman.governance.uv.requirement import PIN, group_source, parse_package_name, parse_requirement
 

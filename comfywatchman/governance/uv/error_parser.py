@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from packaging.requirements import Requirement
 
-from comfywatchman.governance.store.records import RequirementEdge
+from comfywatchman.governance.store.conflict_records import RequirementEdge
 from comfywatchman.governance.store.truth import BASE_GROUP, PROJECT
 from comfywatchman.governance.uv.requirement import PIN, group_source, is_root, parse_requirement
 

@@ -15,7 +15,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.governance.store.records import NodeRegistry, RequirementEdge
+from comfywatchman.governance.store.conflict_records import RequirementEdge
+from comfywatchman.governance.store.records import NodeRegistry
 from comfywatchman.governance.store.truth import (
     Override,
     node_group,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tests.cli.gov.calls import Gov
@@ -38,3 +40,38 @@ def test_undo_of_the_first_operation_names_the_folder(gov_on: Gov) -> None:
     assert f"undone-{op_id}" in result.stdout
     assert "gov init --adopt" in result.stdout
     assert gov_on("status").exit_code != 0
+
+
+def test_dry_run_shows_the_difference_and_changes_nothing(gov_on: Gov) -> None:
+    gov_on.pack("depth")
+    gov_on("node", "add", "--adopt", "depth")
+    first = gov_on.json("snapshot", "list")["snapshots"][-1]["id"]
+    operations = gov_on.json("op", "list")
+    difference = gov_on.json("rollback", first, "--dry-run")
+    assert (difference["nodes"], difference["packages"]) == ({"depth": ["", None]}, {})
+    shown = gov_on("rollback", first, "--dry-run").stdout
+    assert "not registered" in shown
+    assert "Nothing was changed." in shown
+    assert "those of the snapshot" in gov_on("rollback", "latest", "--dry-run").stdout
+    assert gov_on.json("op", "list") == operations
+
+
+def test_rollback_with_code_restores_a_folder_without_git(gov_on: Gov) -> None:
+    gov_on.pack("depth")
+    gov_on("node", "add", "--adopt", "depth")
+    gov_on("tx", "run", "depth")
+    assert gov_on("tx", "promote", "latest").exit_code == 0
+    code = gov_on.site.comfyui / "custom_nodes" / "depth" / "__init__.py"
+    before = code.read_text()
+    code.write_text("NEW = 1\n")
+    result = gov_on("rollback", "latest", "--with-code")
+    assert (result.exit_code, "Code of depth: " in result.stdout) == (0, True)
+    assert code.read_text() == before
+    first = gov_on.json("snapshot", "list")["snapshots"][-1]["id"]
+    assert gov_on.json("rollback", first, "--with-code")["code"] == []
+    adopted = next(
+        one["id"] for one in gov_on.json("snapshot", "list")["snapshots"] if one["reason"] == "node_add_post"
+    )
+    shutil.rmtree(gov_on.site.layout.code)
+    code.write_text("NEW = 2\n")
+    assert gov_on.json("rollback", adopted, "--with-code", code=1)["code"] == "gov-code-refused"

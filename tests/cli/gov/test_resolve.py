@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.base.files import to_json, write_atomic
-from comfywatchman.governance.store.records import ConflictReport, RequirementEdge
+from comfywatchman.governance.store.conflict_records import ConflictReport, RequirementEdge
 from tests.cli.gov.calls import TXID, Gov
 
 pytestmark = pytest.mark.slow

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -49,6 +50,18 @@ def test_production_without_recent_verification_is_unknown() -> None:
 def test_verified_production_is_ok() -> None:
     facts = ProductionFacts("4f1c", is_complete=True, matches_lock=True, package_count=66, verified_count=66)
     assert judge(facts).status == "ok"
+
+
+def test_files_that_cannot_be_verified_are_named() -> None:
+    facts = ProductionFacts("4f1c", is_complete=True, matches_lock=True, package_count=66, verified_count=66)
+    odd = judge(replace(facts, unverifiable=("lib/odd.py",)))
+    assert odd.status == "ok"
+    assert "no installed file was changed" not in odd.evidence
+    assert "1 file cannot be verified" in odd.evidence
+    assert odd.items == ("lib/odd.py",)
+    shared = judge(replace(facts, shared=("a and b (module m)",), keep="a"))
+    assert (shared.status, shared.action) == ("warn", "gov init --keep a")
+    assert "a and b (module m) own the same files" in shared.evidence
 
 
 def test_long_lists_of_faults_are_shortened() -> None:

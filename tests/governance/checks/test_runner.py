@@ -31,9 +31,9 @@ def test_every_check_module_is_listed() -> None:
 def test_every_check_of_a_fresh_root_is_ok(site: Site) -> None:
     results = run_checks_on(site)
     assert list(results) == [
-        "journal", "lock", "production", "start", "comfyui-requirements", "running-environment", "gpu-driver",
-        "deny-list", "nodes", "pack-requirements", "unregistered-nodes", "transactions", "conflicts", "listening",
-        "storage", "filesystem",
+        "journal", "truth-files", "lock", "production", "start", "comfyui-requirements", "running-environment",
+        "gpu-driver", "deny-list", "nodes", "pack-requirements", "unregistered-nodes", "transactions", "conflicts",
+        "listening", "storage", "filesystem",
     ]  # fmt: skip
     assert {one.name: one.evidence for one in results.values() if one.status != "ok"} == {}
     assert find_worst_status(tuple(results.values())) == "ok"

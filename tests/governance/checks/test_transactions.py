@@ -6,7 +6,8 @@ from comfywatchman.base.files import to_json, write_atomic
 from comfywatchman.base.lock import hold_lock
 from comfywatchman.governance.checks.transaction_facts import TransactionFacts
 from comfywatchman.governance.checks.transactions import judge
-from comfywatchman.governance.store.records import ConflictReport, TransactionStatus
+from comfywatchman.governance.store.conflict_records import ConflictReport
+from comfywatchman.governance.store.records import TransactionStatus
 from tests.governance.checks.checked_site import run_checks_on, write_record
 from tests.governance.contexts import Site
 

@@ -12,7 +12,8 @@ from comfywatchman.governance.conflicts import report
 from comfywatchman.governance.environments import staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import ConflictReport, RequirementEdge, Transaction
+from comfywatchman.governance.store.conflict_records import ConflictReport, RequirementEdge
+from comfywatchman.governance.store.records import Transaction
 from comfywatchman.governance.uv.client import UvResult
 from tests.governance.contexts import Site, build_site
 from tests.governance.wheels import add_wheel

@@ -13,7 +13,8 @@ from comfywatchman.governance.conflicts import report as conflict_report
 from comfywatchman.governance.conflicts import resolve
 from comfywatchman.governance.nodes import registry
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import ConflictReport, RequirementEdge, Transaction, TransactionStatus
+from comfywatchman.governance.store.conflict_records import ConflictReport, RequirementEdge
+from comfywatchman.governance.store.records import Transaction, TransactionStatus
 from comfywatchman.governance.transactions import promotion, transaction
 from comfywatchman.governance.transactions.gates import Consent
 from tests.governance.contexts import Site, build_site

@@ -7,7 +7,8 @@ import pytest
 from comfywatchman.governance.conflicts.probe import ResolutionProbe
 from comfywatchman.governance.conflicts.suggestions import find_contested_packages, sort_by_preference, suggest_pins
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import RequirementEdge, Transaction
+from comfywatchman.governance.store.conflict_records import RequirementEdge
+from comfywatchman.governance.store.records import Transaction
 from comfywatchman.governance.uv.declared_requirements import DeclaredRequirement, parse_declared
 from tests.governance.contexts import Site, build_site
 from tests.governance.wheels import add_wheel
@@ -48,4 +49,4 @@ def test_suggestions_found_before_the_budget_ends_are_kept(site: Site) -> None:
         probe = ResolutionProbe(context, text, max_resolutions=3)
         tried = Transaction(txid="20261121T120000Z-0123abcd", node_id="b", started_at="")
         pins = suggest_pins(probe, lines, clash, [], tried)
-    assert pins == ("midlet==1.0",)
+    assert [suggestion.pin for suggestion in pins] == ["midlet==1.0"]

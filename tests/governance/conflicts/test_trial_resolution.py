@@ -10,7 +10,7 @@ import pytest
 from comfywatchman.governance.conflicts.trial_resolution import find_extras, find_overrides, resolve_versions
 from comfywatchman.governance.environments.snapshot import read_root_files
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import RequirementEdge
+from comfywatchman.governance.store.conflict_records import RequirementEdge
 from comfywatchman.governance.store.truth import Override
 from comfywatchman.governance.uv.client import UvResult
 from tests.governance.contexts import Site, build_site

@@ -126,6 +126,20 @@ def test_unwritable_root_is_reported(site: Site) -> None:
 
 
 @pytest.mark.slow
+def test_reading_deletes_files_of_killed_commands(tmp_path: Path) -> None:
+    site = build_site(tmp_path)
+    (site.layout.work / "left").mkdir()
+    with site.opened():
+        (site.layout.work / "used").mkdir()
+        context = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+        assert (site.layout.work / "used").is_dir()
+    (site.layout.work / "left").mkdir()
+    context = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    assert context.note == ""
+    assert list(site.layout.work.iterdir()) == []
+
+
+@pytest.mark.slow
 def test_reading_takes_no_lock(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     with site.opened():

@@ -103,6 +103,22 @@ def test_comfyui_dir_is_stored_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_root_made_by_hand_has_no_damaged_snapshot(tmp_path: Path) -> None:
+    site = build_site(tmp_path)
+    text = site.layout.pyproject.read_text()
+    config = site.layout.config.read_text()
+    shutil.rmtree(site.root)
+    site.root.mkdir()
+    site.layout.pyproject.write_text(text)
+    site.layout.config.write_text(config)
+    operation = init(site)
+    assert operation is not None
+    assert operation.pre_snapshot is None
+    for meta in snapshot.read_all(site.layout):
+        snapshot.read_contents(site.layout, meta.id)
+
+
+@pytest.mark.slow
 def test_updated_requirements_of_comfyui_are_locked(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     (site.comfyui / "requirements.txt").write_text("# needed\n\ncorelet==2.0 # new\n--extra-index-url https://host\n")
@@ -135,7 +151,7 @@ def test_manual_edit_is_locked_and_built(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_group_named_overrides_is_converted(tmp_path: Path) -> None:
     site = build_site(tmp_path)
-    text = truth.set_group(site.layout.pyproject.read_text(), "node-a", ["oldlet", "newlet"])
+    text = truth.set_group(site.layout.pyproject.read_text(), "mine", ["oldlet", "newlet"])
     site.layout.pyproject.write_text(truth.set_group(text, "overrides", ["numlet==1.0"]))
     init(site)
     assert truth.parse_overrides(site.layout.pyproject.read_text()) == ("numlet==1.0",)

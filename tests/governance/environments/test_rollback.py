@@ -5,9 +5,11 @@ import time
 
 import pytest
 
+from comfywatchman.base.clock import parse_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.environments import generation, snapshot
 from comfywatchman.governance.environments.rollback import read_operation, read_operations, rollback, undo
+from tests.fakes import FakeClock
 from tests.governance import changes
 from tests.governance.contexts import KeptSite, Site, build_site
 
@@ -158,3 +160,23 @@ def test_unknown_operation_is_reported(site: Site, name: str) -> None:
     with pytest.raises(Failure) as caught:
         read_operation(site.layout, name)
     assert caught.value.code == "gov-operation-unknown"
+
+
+def test_gone_code_of_restored_nodes_is_named(site: Site) -> None:
+    wanted = snapshot.read_all(site.layout)[-1].id
+    (site.comfyui / "custom_nodes" / "a").mkdir()
+    with site.opened() as context:
+        operation = rollback(context, wanted)
+    assert operation.note == "b: registered again, but the folder is gone from custom_nodes; clone the code again"
+    (site.comfyui / "custom_nodes" / "b").mkdir()
+    with site.opened() as context:
+        assert rollback(context, wanted).note == ""
+
+
+def test_operations_keep_their_order_when_the_clock_changes(site: Site) -> None:
+    last = read_operations(site.layout)[-1]
+    with Site(site.folder, FakeClock()).opened() as context:
+        assert context.clock.now() < parse_utc(last.started_at)
+        operation = rollback(context, first(site))
+    assert operation.op_id < last.op_id
+    assert read_operations(site.layout)[-1] == operation

@@ -41,7 +41,7 @@ def test_unwritable_candidate_folder_is_reported(site: Site) -> None:
 def test_unavailable_packages_are_reported(site: Site) -> None:
     shutil.rmtree(site.wheels)
     shutil.rmtree(site.folder / "uv-cache")
-    with site.opened() as context, pytest.raises(Failure, match="packages of production could not be installed"):
+    with site.opened() as context, pytest.raises(Failure, match="its packages could not be installed"):
         candidate.create(context, site.layout.candidates / "tx")
 
 

@@ -91,3 +91,22 @@ def test_plan_is_written_and_locked_with_the_tried_versions(site: Site) -> None:
         lock = (work.folder / "uv.lock").read_text()
     assert 'name = "duolet"\nversion = "1.0"' in lock
     assert read_truth(site) == before
+
+
+def test_packages_installed_past_gov_are_named_before_they_are_dropped(site: Site) -> None:
+    add_wheel(site.wheels, "strangelet", "1.0")
+    tried = try_node(site, "later", "plainlet")
+    key = generation.current_key(site.layout)
+    assert key is not None
+    environment = generation.environment_dir(site.layout, key)
+    with site.opened() as context:
+        installed = context.uv.install(environment, ["strangelet"], project=site.root, link_mode="copy")
+    assert installed.is_success, installed.errors
+    before = read_truth(site)
+    with pytest.raises(Failure, match=r"would drop them: strangelet==1\.0") as caught:
+        promote_node(site, tried.txid)
+    assert caught.value.code == "gov-foreign-packages"
+    assert (transaction.read(site.layout, tried.txid), read_truth(site)) == (tried, before)
+    assert promote_node(site, tried.txid, drop_foreign=True).status == "promoted"
+    found = site.run_in_production("import importlib.util; print(importlib.util.find_spec('strangelet'))")
+    assert found == "None"

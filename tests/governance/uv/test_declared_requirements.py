@@ -6,7 +6,7 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import RequirementEdge
+from comfywatchman.governance.store.conflict_records import RequirementEdge
 from comfywatchman.governance.uv.declared_requirements import (
     DeclaredRequirement,
     parse_declared,

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from comfywatchman.governance.store.records import ConflictReport, RequirementEdge
+from comfywatchman.governance.store.conflict_records import ConflictReport, RequirementEdge
 from comfywatchman.governance.uv.error_parser import UvErrorKind, classify, parse_edges
 from comfywatchman.governance.uv.requirement import is_root
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import NodeRegistry, RegisteredNode, RequirementEdge
+from comfywatchman.governance.store.conflict_records import RequirementEdge
+from comfywatchman.governance.store.records import NodeRegistry, RegisteredNode
 from comfywatchman.governance.uv.overrides import (
     build_global_overrides,
     build_scoped_overrides,

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from comfywatchman.governance.store.records import RequirementEdge
+from comfywatchman.governance.store.conflict_records import RequirementEdge
 from comfywatchman.governance.uv.requirement import (
     group_source,
     is_from_package,
