@@ -8,9 +8,12 @@ counts for more, run under pytest-xdist.
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +33,10 @@ PROCESSES: Final = 3
 
 NO_TESTS: Final = 5
 """Exit status of pytest where nothing is selected."""
+
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the tests get a private folder in it
+BYTES_OF_TEST_FILES: Final = 2 * 1024**3
+"""Four times what a run needs, for other programs use the same memory."""
 
 
 def split_files(sizes: Mapping[Path, int], parts: int) -> list[list[Path]]:
@@ -84,6 +91,14 @@ def run_tests(files: Sequence[Path], arguments: Sequence[str], lock: threading.L
     return process.returncode
 
 
+def find_memory(folder: Path = MEMORY, needed: int = BYTES_OF_TEST_FILES) -> Path | None:
+    """Return the folder of shared memory if it has room for the files of the tests.
+
+    Tests write, flush and delete tens of thousands of small files. On a disk, the processes wait for it.
+    """
+    return folder if folder.is_dir() and shutil.disk_usage(folder).free >= needed else None
+
+
 def main() -> int:
     """Run the quick tests; further arguments go to pytest."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -94,7 +109,13 @@ def main() -> int:
     arguments += ["pytest", "-q", *PLUGINS_OF_OTHER_TESTS, "-m", QUICK, *rest]
     parts = split_files(find_test_files(options.folder), PROCESSES)
     lock = threading.Lock()
-    with ThreadPoolExecutor(PROCESSES) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="quick-tests-", dir=find_memory(), ignore_cleanup_errors=True) as files,
+        ThreadPoolExecutor(PROCESSES) as pool,
+    ):
+        # PostgreSQL refuses to run as root, and the other user must reach its folder.
+        Path(files).chmod(0o711)
+        os.environ["TMPDIR"] = files
         statuses = list(pool.map(lambda files: run_tests(files, arguments, lock), parts))
     return combine_statuses(statuses)
 

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from scripts.quick_tests import CHECKOUT, NO_TESTS, combine_statuses, find_test_files, print_progress, split_files
+from scripts.quick_tests import (
+    CHECKOUT,
+    NO_TESTS,
+    combine_statuses,
+    find_memory,
+    find_test_files,
+    print_progress,
+    split_files,
+)
 
 
 def test_each_file_is_in_one_part_and_the_parts_are_alike() -> None:
@@ -47,6 +55,23 @@ def test_summary_is_printed_in_one_piece(capsys: pytest.CaptureFixture[str]) -> 
 
     print_progress(lines(), lock)
     assert capsys.readouterr().out == "=== FAILURES ===\nreason\n"
+
+
+def test_memory_is_used_if_it_has_room(tmp_path: Path) -> None:
+    assert find_memory(tmp_path, needed=1) == tmp_path
+    assert find_memory(tmp_path, needed=2**63) is None
+    assert find_memory(tmp_path / "absent", needed=1) is None
+
+
+@pytest.mark.slow
+def test_temporary_files_of_a_run_are_removed(tmp_path: Path) -> None:
+    place = "from pathlib import Path\ndef test_place(tmp_path):\n    (tmp_path / 'x').touch()\n"
+    (tmp_path / "test_a.py").write_text(f"{place}    Path(r'{tmp_path}', 'place').write_text(str(tmp_path))\n")
+    options = ["--folder", str(tmp_path), "-c", str(CHECKOUT / "pyproject.toml"), "-p", "no:cacheprovider"]
+    subprocess.run([sys.executable, "-m", "scripts.quick_tests", *options], cwd=CHECKOUT, check=True)
+    place_of_files = Path((tmp_path / "place").read_text())
+    assert "quick-tests-" in str(place_of_files)
+    assert not place_of_files.exists()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Versions: the functions that they get from the other areas."""
+"""Connect `versions` with the other areas, whose functions it gets as arguments."""
 
 from __future__ import annotations
 

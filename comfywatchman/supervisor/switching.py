@@ -1,4 +1,4 @@
-"""Carries out switches between environments for the loop, from the request to the proof and the way back."""
+"""Switches ComfyUI to another environment for the loop, and back if it does not become ready."""
 
 from __future__ import annotations
 

@@ -118,6 +118,7 @@ def test_models_that_jobs_name_are_judged(host: Host) -> None:
     assert "has no workflow 'unknown'" in reasons[board.variants[3].readiness_key]
 
 
+@pytest.mark.slow
 def test_job_with_other_models_is_judged_at_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_readiness, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(job_readiness, "_LOOK_SHARE", 0)
@@ -148,6 +149,7 @@ def test_host_without_comfyui_is_not_judged(tmp_path: Path, monkeypatch: pytest.
     assert JobReadiness(Session(tmp_path / "home", None), URL, "here").judge({}) is None
 
 
+@pytest.mark.slow
 def test_judgement_is_repeated_until_it_is_closed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_readiness, "_MIN_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(job_readiness, "_PAUSE_SHARE", 0)
@@ -197,6 +199,7 @@ def test_refused_inputs_and_plain_states_are_reasons() -> None:
     assert describe_obstacles(WorkflowVerdict(WorkflowStatus.UNCERTAIN, "json")) == "UNCERTAIN"
 
 
+@pytest.mark.slow
 def test_models_of_a_prompt_have_the_hashes_of_the_last_cycle(host: Host) -> None:
     session = Session(host.home, None)
     prompt: dict[str, dict[str, Any]] = {"1": {"inputs": {"ckpt_name": CHECKPOINT, "steps": 3}}, "2": {}}

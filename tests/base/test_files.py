@@ -61,6 +61,7 @@ def test_writer_killed_after_the_rename_leaves_the_new_file(tmp_path: Path) -> N
     assert os.listdir(tmp_path) == ["state.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO", "EDQUOT"])
 def test_full_disk_is_a_failure_and_keeps_the_old_file(tmp_path: Path, error: str) -> None:
     target = tmp_path / "state.json"

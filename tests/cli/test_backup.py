@@ -3,7 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.hosts import Host
+
+pytestmark = pytest.mark.slow
 
 
 def test_state_is_backed_up_and_restored(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def results(host: Host, *arguments: str | Path) -> list[dict[str, Any]]:
     return listed
 
 
+@pytest.mark.slow
 def test_every_missing_model_has_a_result(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA)]
     host.write("a.json", lora=LORA)

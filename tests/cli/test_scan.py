@@ -51,6 +51,7 @@ def test_scan_agrees_with_a_cycle(host: Host) -> None:
         assert len(one.get("missing_models", ())) == len(entry["missing_models"])
 
 
+@pytest.mark.slow
 def test_folder_without_workflows_exits_with_1(host: Host) -> None:
     assert host.invoke("scan", host.workflows).exit_code == 1
 
@@ -205,6 +206,7 @@ def test_configured_input_folder_is_used(host: Host, tmp_path: Path) -> None:
     assert host.invoke("scan", path).exit_code == 0
 
 
+@pytest.mark.slow
 def test_packs_without_confirmation_are_named(host: Host) -> None:
     host.pack("Mine")
     path = host.write("a.json", last="Mine")
@@ -215,6 +217,7 @@ def test_packs_without_confirmation_are_named(host: Host) -> None:
     assert facts["workflows"][0]["unconfirmed_packs"] == ["pack-Mine"]
 
 
+@pytest.mark.slow
 def test_choices_that_only_a_server_knows_are_named(host: Host) -> None:
     source = """
 import platform

@@ -12,6 +12,8 @@ from comfywatchman.readiness.backup import NAMES, restore_backup, write_backup
 from tests.hosts import Host
 from tests.torture.test_state_values import build_host
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Host:

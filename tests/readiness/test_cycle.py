@@ -25,6 +25,8 @@ from tests.hosts import CHECKPOINT, Host, graph
 from tests.model_files import put, safetensors
 from tests.nvml.library import build_nvml, write_nvml_state
 
+pytestmark = pytest.mark.slow
+
 slow = partial(pytest.param, marks=pytest.mark.slow)
 needs_a_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
 

@@ -13,6 +13,8 @@ from comfywatchman.readiness.downloads.queue import add_items
 from tests.hosts import Host
 from tests.torture.test_state_values import build_host
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def kept_host(tmp_path_factory: pytest.TempPathFactory) -> Host:

@@ -14,6 +14,8 @@ from comfywatchman.readiness.status import MasterStatus
 from tests.hosts import CHECKPOINT, Host, graph
 from tests.model_files import put, safetensors
 
+pytestmark = pytest.mark.slow
+
 BROKEN = b"disk:\n  base_path: /mnt/disk\n  checkpoints: models/checkpoints\n  loras:\n"
 
 

@@ -16,6 +16,8 @@ from tests.closed_paths import close_paths
 from tests.hosts import CHECKPOINT, Host, needs_refusals
 from tests.model_files import put, safetensors
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:

@@ -182,6 +182,7 @@ def test_single_file(
     assert assert_unknown(host, path, workflows=1, ready=2).unread_folders == ()
 
 
+@pytest.mark.slow
 def test_single_new_file(host: Host) -> None:
     path = host.workflows / "d.json"
     path.symlink_to("/nowhere/at/all/d.json")
@@ -218,6 +219,7 @@ def test_file_that_disappears_while_it_is_read_is_unknown_once(host: Host, monke
     assert_back(host)
 
 
+@pytest.mark.slow
 def test_scan_names_what_it_could_not_read(host: Host, far: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     close_paths(monkeypatch, far)
     link = host.workflows / "d.json"

@@ -107,6 +107,7 @@ def test_change_hidden_from_git_is_recorded(tmp_path: Path, flag: str) -> None:
     assert lock_code(folder, "pack").changed_files == ("__init__.py",)
 
 
+@pytest.mark.slow
 def test_changed_and_absent_submodules_are_recorded(tmp_path: Path) -> None:
     inner = pack(tmp_path / "inner")
     folder = pack(tmp_path / "pack")

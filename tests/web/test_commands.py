@@ -5,6 +5,8 @@ import pytest
 
 from tests.web.commands import list_commands, parse_command
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "text",

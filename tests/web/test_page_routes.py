@@ -12,6 +12,8 @@ from tests.jobs.jobs import add_jobs
 from tests.web.commands import list_commands, parse_command
 from tests.web.site import Site, build_site
 
+pytestmark = pytest.mark.slow
+
 
 def test_home_page_of_an_empty_host(site: Site) -> None:
     page = site.guest.get("/")

@@ -21,6 +21,8 @@ from comfywatchman.readiness.status import MasterStatus
 from tests.hosts import Host
 from tests.web.site import Site, build_site
 
+pytestmark = pytest.mark.slow
+
 NAME = "absent.safetensors"
 ITEM = PlanItem(NAME, "checkpoints", "https://huggingface.co/o/r/resolve/main/a.safetensors", 7, sha256="a" * 64)
 OTHER = msgspec.structs.replace(ITEM, folder="loras")

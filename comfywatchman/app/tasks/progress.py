@@ -1,4 +1,4 @@
-"""The side of the task: a command that runs in the background writes how far it is, and how it ended."""
+"""Progress of a background task, written by its command: how far it is, and how it ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The side of the page: starting background tasks, listing and stopping them.
+"""Start, list and stop background tasks, for the web page.
 
 A task is the command itself in a process of its own, so that it survives the page and its server, and does exactly what
 the command does.

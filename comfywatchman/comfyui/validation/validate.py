@@ -1,4 +1,4 @@
-"""Predict whether ComfyUI accepts a prompt, beside its missing models and classes.
+"""Predict whether ComfyUI accepts a prompt, apart from missing models and classes.
 
 As `execution.validate_prompt` of ComfyUI 0.3.75 to 0.33: a prompt needs an output node. ComfyUI checks the declared
 inputs of each output and of every node behind them, and runs the outputs without errors.

@@ -1,4 +1,4 @@
-"""What of the model folders was listed, and the proof that a model is in none of them."""
+"""Which model folders could be listed, and whether that proves a model missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The texts of the table of what is missing. Pure."""
+"""Texts for the table of missing models, nodes and input files in the report. Pure."""
 
 from __future__ import annotations
 

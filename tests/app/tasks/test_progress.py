@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from comfywatchman.app.tasks.progress import TaskReporter
 from comfywatchman.app.tasks.records import TaskProgress
 from comfywatchman.base.state.state_file import read_state
@@ -65,6 +67,7 @@ def test_failure_that_a_gov_command_prints_itself_is_recorded(tmp_path: Path) ->
     assert (ended.code, ended.exit_status) == ("gov-not-initialised", 1)
 
 
+@pytest.mark.slow
 def test_cycle_records_its_phases(tmp_path: Path) -> None:
     host = Host(tmp_path)
     progress = tmp_path / "p.json"

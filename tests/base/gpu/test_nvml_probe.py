@@ -38,6 +38,7 @@ def test_probe_reports_a_failed_initialisation(library: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_probe_reports_a_device_without_memory(library: Path) -> None:
     answer = probe_under_coverage(
         library, "init 0", "driver 1", "cuda 12080", "memory_v2 3", "gpu GPU-a 0 4 1 1 1 -1 Shy"

@@ -13,6 +13,8 @@ import pytest
 from comfywatchman.base.gpu.query import LIBRARIES, GpuReading, read_gpus, read_system_memory
 from tests.nvml.library import write_nvml_state
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 ASK = "from comfywatchman.base.gpu.query import read_gpus; r = read_gpus(); print(r.status, len(r.devices))"
 

@@ -8,6 +8,8 @@ from comfywatchman.cli.gov import tx
 from comfywatchman.governance.store.records import PackageDiff, Promotion, PromotionPlan, Transaction
 from tests.cli.gov.calls import TXID, Gov
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_empty_list_suggests_the_first_trial(gov_on: Gov) -> None:

@@ -7,6 +7,8 @@ import pytest
 from comfywatchman.base.errors import Failure
 from tests.cli.jobs.calls import JobsHome
 
+pytestmark = pytest.mark.slow
+
 
 def test_job_is_written_as_a_file_and_queued(home: JobsHome) -> None:
     result = home("add", "picture", "color=7", "--name", "my-cat", "--priority", "9")

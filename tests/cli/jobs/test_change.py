@@ -5,6 +5,8 @@ import pytest
 from comfywatchman.base.errors import Failure
 from tests.cli.jobs.calls import JobsHome
 
+pytestmark = pytest.mark.slow
+
 
 def test_priority_is_changed_by_its_full_or_short_name(home: JobsHome) -> None:
     name = home.drop()

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import pytest
+
 from comfywatchman.app.jobs import JobAgent
 from comfywatchman.app.session import Session
 from tests.cli.jobs.calls import JobsHome
+
+pytestmark = pytest.mark.slow
 
 
 def test_queue_without_an_agent_says_how_to_start_one(home: JobsHome) -> None:

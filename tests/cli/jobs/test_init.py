@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
 from tests.cli.jobs.calls import JobsHome
+
+pytestmark = pytest.mark.slow
 
 
 def test_samples_are_written_once(home: JobsHome) -> None:

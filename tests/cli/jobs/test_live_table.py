@@ -19,6 +19,8 @@ from tests.cli.jobs.calls import JobsHome
 from tests.jobs.execution.samples import NAME, build_job
 from tests.jobs.execution.sites import build_name, open_site
 
+pytestmark = pytest.mark.slow
+
 
 def draw(width: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width)

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
 from tests.cli.jobs.calls import JobsHome
+
+pytestmark = pytest.mark.slow
 
 
 def test_jobs_are_listed_in_the_order_in_which_they_run(home: JobsHome) -> None:

@@ -15,6 +15,8 @@ from comfywatchman.base.stop import StopEvent
 from comfywatchman.cli.jobs.run import open_worker, run_until_stopped
 from tests.cli.jobs.calls import JobsHome
 
+pytestmark = pytest.mark.slow
+
 
 def test_dropped_file_becomes_a_published_picture(home: JobsHome) -> None:
     name = home.drop()

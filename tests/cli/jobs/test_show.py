@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
 from tests.cli.jobs.calls import JobsHome
+
+pytestmark = pytest.mark.slow
 
 
 def test_finished_job_shows_its_outputs_and_runs(home: JobsHome) -> None:

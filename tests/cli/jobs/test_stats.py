@@ -4,6 +4,8 @@ import pytest
 
 from tests.cli.jobs.calls import JobsHome
 
+pytestmark = pytest.mark.slow
+
 
 def test_jobs_are_counted_by_status(home: JobsHome) -> None:
     home.drop("picture", 1)

@@ -39,12 +39,14 @@ def test_command_breaks_between_arguments_with_a_backslash() -> None:
 printable = st.characters(exclude_categories=("C", "Z"), include_characters=" ")
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(printable, min_size=1, max_size=20), min_size=1, max_size=8), st.integers(1, 90))
 def test_wrapped_command_means_the_same_to_a_shell(arguments: list[str], width: int) -> None:
     lines = wrap_command(arguments, width, indent="")
     assert shlex.split("\n".join(lines).replace(" \\\n", " ")) == arguments
 
 
+@pytest.mark.slow
 @given(st.lists(st.text("abc日é", min_size=1, max_size=12), min_size=1, max_size=12), st.integers(12, 60))
 def test_no_line_is_wider_than_the_terminal(words: list[str], width: int) -> None:
     lines = wrap_text(" ".join(words), width, hanging="")

@@ -49,6 +49,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     return Session(tmp_path / "home", None)
 
 
+@pytest.mark.slow
 def test_beyond_this_machine_a_token_is_needed(session: Session) -> None:
     with JobAgent(session).open_store() as store:
         section = change(host=ANY)
@@ -82,6 +83,7 @@ def test_other_command_goes_on_without_the_page(session: Session, monkeypatch: p
             assert page.code == "web-port-taken"
 
 
+@pytest.mark.slow
 def test_page_is_served_beside_another_command(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMFYWATCHMAN_WEB__PORT", "0")
     with JobAgent(session).open_store() as store, serve_page_beside(session, store) as page:

@@ -7,6 +7,8 @@ from comfywatchman.governance.checks.unmet_requirements import UnmetRequirement
 from tests.governance.checks.checked_site import run_checks_on
 from tests.governance.contexts import Site
 
+pytestmark = pytest.mark.slow
+
 
 def test_unmet_requirement_fails() -> None:
     result = judge([UnmetRequirement("numpy>=2", "1.26")], ["numpy>=2"])

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.governance.contexts import KeptSite
+
+pytestmark = pytest.mark.slow
 
 
 def test_children_inherit_the_lock_only_in_commands_that_hold_it(kept_root: KeptSite) -> None:

@@ -36,6 +36,7 @@ def test_added_and_removed_group_leaves_the_same_bytes(node_id: str, lines: list
     assert truth.remove_group(added, group) == PROJECT
 
 
+@pytest.mark.slow
 @given(st.permutations(["node-a", "node-b", "node-c"]))
 def test_groups_can_be_removed_in_any_order(order: list[str]) -> None:
     text = PROJECT

@@ -27,6 +27,7 @@ def call(folder: Path, job: Job, **settings: Any) -> None:
     caller.close()
 
 
+@pytest.mark.slow
 def test_webhook_gets_the_result(tmp_path: Path) -> None:
     with LocalServer({"/hook": Reply()}) as server:
         call(tmp_path, build_job(replace(SPEC, webhook=f"{server.url}/hook")), webhook="http://127.0.0.1:9")

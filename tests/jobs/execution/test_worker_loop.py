@@ -16,6 +16,8 @@ from comfywatchman.jobs.files.workflows import load_workflows
 from comfywatchman.jobs.records import JobStatus, WaitCode, WaitReason
 from tests.jobs.execution.sites import LIMIT_SECONDS, Site, build_name, open_site, wait_for
 
+pytestmark = pytest.mark.slow
+
 CYCLE, SUPERVISOR = WaitCode.CYCLE_RUNNING, WaitCode.SUPERVISOR_NOT_READY
 
 

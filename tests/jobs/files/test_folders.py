@@ -19,6 +19,7 @@ from comfywatchman.jobs.files.folders import (
     safe_move,
     walk_files,
 )
+from tests.filesystems import find_other_filesystem
 
 Renamer = Callable[..., None]
 
@@ -221,10 +222,7 @@ def test_interrupted_move_to_another_disk_can_be_repeated(tmp_path: Path) -> Non
 
 
 def test_move_between_real_filesystems(tmp_path: Path) -> None:
-    # The folder of shared memory is a filesystem of its own on Linux.
-    shared_memory = Path("/dev", "shm")
-    memory = shared_memory if shared_memory.is_dir() else None
-    with tempfile.TemporaryDirectory(dir=memory) as name:
+    with tempfile.TemporaryDirectory(dir=find_other_filesystem(tmp_path)) as name:
         source = write(Path(name) / "x.yaml", "job")
         safe_move(source, tmp_path / "x.yaml")
         assert not source.exists()

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from comfywatchman.jobs.files.intake import ScanStatus
 from tests.jobs.files.attack import attack_configuration, attack_intake
+
+pytestmark = pytest.mark.slow
 
 
 def test_mutated_job_files_are_answered_and_none_is_lost(tmp_path: Path) -> None:

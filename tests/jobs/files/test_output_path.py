@@ -71,6 +71,7 @@ def test_place_outside_of_the_finished_tree_is_refused(text: str, reason: str) -
         normalize_output_path(text, FINISHED)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.text(alphabet="a./\\~ :\n", max_size=12))
 def test_accepted_places_stay_inside(text: str) -> None:

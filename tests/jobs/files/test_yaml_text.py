@@ -154,6 +154,7 @@ def test_fault_in_the_middle_is_not_incomplete() -> None:
     assert not caught.value.is_incomplete
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_parsed_or_refused(content: bytes) -> None:
@@ -161,6 +162,7 @@ def test_any_bytes_are_parsed_or_refused(content: bytes) -> None:
         parse_yaml(content)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.text(alphabet="ab:-[]{}&*!|>'\"#%@`,? \n\t\\0é", max_size=60))
 def test_any_text_of_yaml_signs_is_parsed_or_refused(text: str) -> None:

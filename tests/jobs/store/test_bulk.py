@@ -71,6 +71,7 @@ def test_another_number_than_confirmed_changes_nothing(store: JobStore) -> None:
     assert store.audit() == ()
 
 
+@pytest.mark.slow
 def test_matching_jobs_are_cancelled_only(store: JobStore) -> None:
     add_jobs(store, range(1, 3))
     add_jobs(store, range(3, 5), workflow_id="100%_video")

@@ -93,6 +93,7 @@ def test_sqlite_connections_are_set_up(tmp_path: Path) -> None:
         assert store.database.read(read) == ["wal", 1, 1, 30_000]
 
 
+@pytest.mark.slow
 def test_writer_waits_for_another_process(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     with open_store(f"sqlite:///{path}") as store:

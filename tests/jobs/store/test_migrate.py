@@ -17,6 +17,8 @@ from comfywatchman.jobs.store.session import JobDatabase
 from tests.jobs.jobs import SPEC, add_jobs, lease, start_worker, try_lease
 from tests.jobs.postgresql import PostgresqlServer
 
+pytestmark = pytest.mark.slow
+
 SECOND = '''
 """A column more."""
 import sqlalchemy as sa

@@ -101,6 +101,7 @@ def test_running_job_that_a_person_cancelled_ends_with_its_worker(store: JobStor
     assert job.end_time is not None
 
 
+@pytest.mark.slow
 def test_job_that_loses_every_worker_is_quarantined(store: JobStore) -> None:
     add_jobs(store, [1, 2])
     for _ in range(MAX_INTERRUPTIONS):

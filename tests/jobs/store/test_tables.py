@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -35,6 +36,7 @@ def test_job_under_way_and_only_it_has_an_end_of_lease(store: JobStore) -> None:
         assert _is_refused(store, values), values
 
 
+@pytest.mark.slow
 def test_no_list_reads_jobs_that_it_does_not_show(store: JobStore) -> None:
     add_jobs(store, range(3))
     lease(store, start_worker(store))

@@ -93,6 +93,7 @@ def test_pictures_are_read_again_by_another_reader_version(tmp_path: Path, monke
     assert second.read == 1
 
 
+@pytest.mark.slow
 def test_picture_that_changes_while_it_is_read_has_no_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path / "a.png", build_picture())
 

@@ -12,10 +12,9 @@ from comfywatchman.readiness.downloads.duplicates import find_duplicates, find_u
 from comfywatchman.readiness.downloads.links import LinkMethod, index_by_hash, link_file
 from comfywatchman.readiness.models.index import FileHashes
 from comfywatchman.readiness.models.inventory import FileKey, ModelFile
+from tests.filesystems import find_other_filesystem
 from tests.model_files import put, safetensors
 from tests.sources.download.support import check
-
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a second filesystem, which nothing is written to
 
 
 def model_file(path: Path, folder: str = "loras", **changes: object) -> ModelFile:
@@ -88,10 +87,12 @@ def test_a_taken_name_stays_and_a_wrong_one_is_refused(tmp_path: Path, folder: i
     assert os.listdir(folder) == ["b.safetensors"]
 
 
-@pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="needs a second filesystem")
 def test_over_disks_a_hard_link_is_left_to_a_download(tmp_path: Path) -> None:
+    folder_on_other_disk = find_other_filesystem(tmp_path)
+    if folder_on_other_disk is None:
+        pytest.skip("needs a second filesystem")
     source = model_file(put(tmp_path / "a.safetensors", safetensors()))
-    other = os.open(SHARED_MEMORY, os.O_RDONLY)
+    other = os.open(folder_on_other_disk, os.O_RDONLY)
     try:
         assert os.fstat(other).st_dev != source.device
         assert not link_file(source, other, "comfywatchman-test.safetensors", method="hard", check=check)
@@ -111,7 +112,7 @@ def test_equal_files_are_grouped_and_what_linking_frees_is_counted(tmp_path: Pat
     one, two = (model_file(put(tmp_path / name, safetensors())) for name in ("1", "2"))
     os.link(tmp_path / "1", tmp_path / "3")
     shared = model_file(tmp_path / "3")
-    elsewhere = msgspec.structs.replace(one, device=99, path="/other/1")
+    elsewhere = msgspec.structs.replace(one, device=0, path="/1")
     other = model_file(put(tmp_path / "4", safetensors(9)))
     files = [two, one, shared, elsewhere, other, one]
     (group,) = find_duplicates(files, {**hashes(one, two, elsewhere), **hashes(other, sha256="c" * 64)})

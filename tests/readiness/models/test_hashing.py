@@ -64,6 +64,7 @@ def hash_models(
     return hash_within_budget(models, index, budget_seconds=budget, monotonic=SteppingClock(step))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 9 * BLOCK_BYTES + 17])
 def test_hashes_cover_the_whole_file(tmp_path: Path, size: int) -> None:
     content = os.urandom(size)

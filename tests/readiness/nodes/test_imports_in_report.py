@@ -10,6 +10,8 @@ from comfywatchman.readiness.states import WorkflowStatus
 from tests.comfyui.imports.hosts import write_environment, write_files
 from tests.hosts import Host
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:

@@ -13,6 +13,8 @@ from tests.hosts import Host
 from tests.model_files import put
 from tests.readiness.nodes.attacked_packs import ATTACKED_PACKS, build_files, name_class
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:

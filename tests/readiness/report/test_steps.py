@@ -4,6 +4,8 @@ import itertools
 import random
 import time
 
+import pytest
+
 from comfywatchman.readiness.report.steps import MAX_BUNDLE, ActionCost, Step, plan_steps
 
 
@@ -76,6 +78,7 @@ def test_promises_hold_and_most_prefixes_are_optimal() -> None:
     assert optimal / total > 0.95
 
 
+@pytest.mark.slow
 def test_a_thousand_workflows_are_planned_at_once() -> None:
     chosen = random.Random(15)  # noqa: S311 - see above
     needs = {str(n): frozenset(str(chosen.randint(0, 300)) for _ in range(chosen.randint(1, 6))) for n in range(1000)}

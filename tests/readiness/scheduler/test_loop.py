@@ -126,6 +126,7 @@ def test_the_next_due_time_is_an_interval_after_the_start(host: Host) -> None:
     assert host.on_disk().next_due == add_seconds(read_moment(host.clock), INTERVAL)
 
 
+@pytest.mark.slow
 def test_no_cycle_runs_half_a_second_before_its_due_time(host: Host) -> None:
     host.loop.tick()
     host.clock.advance(awake=INTERVAL - 0.5)
@@ -167,6 +168,7 @@ def test_skipped_cycle_is_recorded_and_waits_for_the_next_due_time(host: Host) -
     assert len(host.triggers) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", ["just-resumed", "going-to-sleep", "comfyui-changing"])
 def test_cycle_skipped_for_minutes_is_retried_after_the_grace(host: Host, reason: str) -> None:
     host.code = skipping(reason)
@@ -439,6 +441,7 @@ def test_due_time_that_no_clock_reaches_is_set_aside(host: Host) -> None:
     assert [outcome.outcome for outcome in host.on_disk().last_outcomes] == ["ran"]
 
 
+@pytest.mark.slow
 def test_scheduler_runs_at_the_end_of_the_calendar(host: Host) -> None:
     host.clock.set_wall(datetime(9999, 12, 31, 23, 59, 30, tzinfo=UTC))
     host.restart().begin()

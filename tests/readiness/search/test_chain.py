@@ -417,6 +417,7 @@ def test_asking_anew_puts_earlier_doubts_of_other_backends_aside(database: Datab
             assert one(search, backends=["civitai"]).doubt is SearchDoubt.NO_MATCH
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("days", "refresh"), [(2, False), (0, True)])
 def test_a_doubt_is_not_taken_back_by_an_error(database: Database, days: int, *, refresh: bool) -> None:
     with search_servers(picks(1)) as made:

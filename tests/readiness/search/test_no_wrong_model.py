@@ -99,6 +99,7 @@ def look_alikes(name: str) -> list[str]:
     return [one for one in dict.fromkeys(swapped) if one in set(PRESENT)]
 
 
+@pytest.mark.slow
 def test_the_absent_names_are_many_and_each_has_look_alikes() -> None:
     absent = set(ABSENT)
     assert len(absent) >= 1000

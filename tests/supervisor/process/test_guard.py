@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from comfywatchman.base.process import ChildProcess
 from comfywatchman.supervisor.process import guard
 from tests.supervisor.programs import is_running
@@ -74,6 +76,7 @@ print(under_test._status, sent)
 """A signal that comes when the program has just been reaped: its id may belong to a stranger by then."""
 
 
+@pytest.mark.slow
 def test_signal_between_reaping_and_its_record_reaches_nobody() -> None:
     argv = [sys.executable, "-c", RACE, guard.__file__]
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)

@@ -56,6 +56,7 @@ def test_closed_port_proves_nothing(probes: PortProbes) -> None:
     assert probes.run_canary().outcome is CanaryOutcome.NOT_RUN
 
 
+@pytest.mark.slow
 def test_computing_moves_the_counters_of_work(probes: PortProbes) -> None:
     before = probes.count_work()
     sum(number * number for number in range(2_000_000))
