@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from comfywatchman.base.clock import format_local, parse_utc
 from comfywatchman.base.text import pluralize
 from comfywatchman.readiness.states import SEARCH_DOUBT_TEXT, SEARCHED_STATES
 from comfywatchman.readiness.status import MasterStatus, MissingModel
@@ -36,7 +37,7 @@ def explain_no_plan(report: MasterStatus | None) -> PlanAbsence:
         for model in entry.missing_models:
             if model.status in SEARCHED_STATES:
                 models_by_key[model.folder, model.name] = model
-    when = f"The cycle of {report.checked_at}"
+    when = f"The check of {format_local(parse_utc(report.checked_at))}"
     if not models_by_key:
         return PlanAbsence(f"{when} found no missing model, so there is nothing to download.", is_final=True)
     models = pluralize(len(models_by_key), "missing model")
@@ -50,7 +51,7 @@ def explain_no_plan(report: MasterStatus | None) -> PlanAbsence:
     results = ", ".join(f"{count} {answer}" for answer, count in sorted(counts.items()))
     reason = f"{when} searched for {models} and found nothing to download ({results})."
     if any(model.answer == "ERROR" for model in searched):
-        reason += " ERROR: a site did not respond; `comfywatchman resolve --all` searches again."
+        reason += " ERROR: a site did not respond; comfywatchman resolve --all searches again."
     return PlanAbsence(reason, is_final=True)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from comfywatchman.base.clock import format_local, parse_utc
 from comfywatchman.readiness.downloads.explain_no_plan import PlanAbsence, explain_no_plan
 from comfywatchman.readiness.states import ModelState, SearchDoubt
 from comfywatchman.readiness.status import MasterStatus
@@ -20,6 +21,11 @@ def report(tmp_path: Path) -> MasterStatus:
     host.write("b.json", lora="absent.safetensors")
     host.write("c.json", checkpoint="nowhere.safetensors")
     return host.status()
+
+
+def describe_check(report: MasterStatus) -> str:
+    assert report.checked_at is not None
+    return f"The check of {format_local(parse_utc(report.checked_at))}"
 
 
 def answered(report: MasterStatus, *answers: str | None, status: ModelState = ModelState.MISSING) -> MasterStatus:
@@ -40,7 +46,7 @@ def test_before_the_first_cycle_nobody_has_searched(report: MasterStatus) -> Non
 
 
 def test_a_host_that_lacks_nothing_has_nothing_to_download(report: MasterStatus) -> None:
-    said = f"The cycle of {report.checked_at} found no missing model, so there is nothing to download."
+    said = f"{describe_check(report)} found no missing model, so there is nothing to download."
     assert explain_no_plan(msgspec.structs.replace(report, workflows=())) == PlanAbsence(said, is_final=True)
     mended_here = answered(report, None, None, None, status=ModelState.WRONG_FOLDER)
     assert explain_no_plan(mended_here) == PlanAbsence(said, is_final=True)
@@ -56,7 +62,7 @@ def test_what_a_search_said_is_counted_once_for_each_model(report: MasterStatus)
     found = explain_no_plan(answered(report, "NOT_FOUND", "NOT_FOUND", "UNCERTAIN"))
     assert found.is_final
     said = "searched for 2 missing models and found nothing to download (1 NOT_FOUND, 1 UNCERTAIN)."
-    assert found.reason == f"The cycle of {report.checked_at} {said}"
+    assert found.reason == f"{describe_check(report)} {said}"
 
 
 def test_not_found_under_words_is_counted_apart_from_a_choice(report: MasterStatus) -> None:
@@ -74,7 +80,7 @@ def test_not_found_under_words_is_counted_apart_from_a_choice(report: MasterStat
 def test_where_a_site_did_not_answer_the_next_step_is_said(report: MasterStatus) -> None:
     found = explain_no_plan(answered(report, "NOT_FOUND", "NOT_FOUND", "ERROR"))
     assert found.reason.endswith(
-        "(1 ERROR, 1 NOT_FOUND). ERROR: a site did not respond; `comfywatchman resolve --all` searches again."
+        "(1 ERROR, 1 NOT_FOUND). ERROR: a site did not respond; comfywatchman resolve --all searches again."
     )
 
 
