@@ -23,7 +23,7 @@ from comfywatchman.comfyui.workflow.reader import read_workflow
 from comfywatchman.readiness.status import FileProblem
 from comfywatchman.sources.urls import find_urls
 
-READER_VERSION: Final = 19
+READER_VERSION: Final = 20
 """Raise this when the reading of workflows changes, so that stored facts of older versions are read again."""
 
 # A note can contain any number of links; the search would look at only a few of them.

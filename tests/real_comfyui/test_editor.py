@@ -10,7 +10,7 @@ from tests.comfyui.workflow.test_editor import PROMPTS, WORKFLOWS
 from tests.real_comfyui.editor import Editor
 
 NAMES: Final = [
-    *[name for name in PROMPTS if name.startswith(("plain:", "primitive:", "socket:"))],
+    *[name for name, prompt in PROMPTS.items() if prompt and name.startswith(("plain:", "primitive:", "socket:"))],
     "default: beside a socket",
     "default: first widget of an own input has no value",
     "default: second widget of an own input has no value",

@@ -26,7 +26,7 @@ from comfywatchman.comfyui.static_analysis.server_checks import read_server_chec
 from comfywatchman.comfyui.validation.rules import UNKNOWN_CHECKS, ServerChecks
 from comfywatchman.comfyui.validation.signature import NodeSignature
 
-READER_VERSION: Final = f"19.{sys.version_info.major}.{sys.version_info.minor}"
+READER_VERSION: Final = f"20.{sys.version_info.major}.{sys.version_info.minor}"
 """Part of the key under which packs are cached. Raise it whenever a pack may be read differently.
 
 A newer Python parses source that an older one does not."""

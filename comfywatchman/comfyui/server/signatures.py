@@ -104,7 +104,7 @@ def _read_choices(node_input: NodeInput) -> tuple[Scalar, ...] | None:
 
 def _read_expansion(class_type: str, node_input: NodeInput) -> InputExpansion:
     if node_input.type == _GROWING:
-        return InputExpansion(grown=_read_grown(class_type, as_mapping(node_input.options.get("template"))))
+        return _read_grown(class_type, as_mapping(node_input.options.get("template")))
     variants: dict[str, tuple[InputSignature, ...]] = {}
     for option in map(as_mapping, as_list(node_input.options.get("options"))):
         key = option.get("key")
@@ -117,7 +117,7 @@ def _read_nested(class_type: str, groups: object) -> Iterable[InputSignature]:
     return (_read_input(class_type, node_input) for node_input in list_node_inputs({"input": groups}))
 
 
-def _read_grown(class_type: str, template: Mapping[str, Any]) -> tuple[InputSignature, ...]:
+def _read_grown(class_type: str, template: Mapping[str, Any]) -> InputExpansion:
     """Return the inputs that a growing input can grow to: the first `min` of them are required."""
     template_input = next(iter(_read_nested(class_type, template.get("input"))), None)
     names = template.get("names")
@@ -125,5 +125,5 @@ def _read_grown(class_type: str, template: Mapping[str, Any]) -> tuple[InputSign
     if not isinstance(names, list) and isinstance(count, int):
         names = build_grown_names(template.get("prefix"), count)
     if template_input is None or not isinstance(names, list) or not isinstance(minimum, int):
-        return ()
+        return InputExpansion()
     return grow_inputs(template_input, [str(name) for name in names], minimum)

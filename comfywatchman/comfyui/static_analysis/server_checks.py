@@ -18,6 +18,9 @@ _NODE_API: Final = "comfy_api/latest/_io.py"
 _CHOICE_ERROR: Final = "value_not_in_list"
 """ComfyUI's name for a value that is not one of the choices."""
 
+_FIRST_OF_GROUP: Final = "list(dict_input.values())[0]"
+"""The expression with which ComfyUI takes the first input of a group; it fails for an empty one."""
+
 
 def list_check_files(comfyui_root: Path) -> list[Path]:
     """Return the files that `read_server_checks` reads; they may be absent."""
@@ -31,6 +34,7 @@ def read_server_checks(comfyui_root: Path) -> ServerChecks:
         new_combos=_checks_new_combos(execution),
         lists_feed_combos=_lets_lists_feed_combos(type_checks),
         grown_inputs=_needs_grown_inputs(node_api),
+        optional_growth=_allows_optional_growth(node_api),
     )
 
 
@@ -82,10 +86,30 @@ def _needs_grown_inputs(module: ast.Module) -> bool | None:
 
     ComfyUI 0.7 declares only those that the prompt gives; 0.28 and 0.33 put all of them into `out_dict["required"]`.
     """
+    function = _find_growth(module)
+    return None if function is None else "out_dict['required'][" in ast.unparse(function)
+
+
+def _allows_optional_growth(module: ast.Module) -> bool | None:
+    """Return whether a growing input may add optional inputs.
+
+    ComfyUI 0.7 takes the first input of each group, required or optional, and fails because the required group of
+    such an input is empty; 0.28 and 0.33 skip an empty group.
+    """
+    function = _find_growth(module)
+    if function is None:
+        return None
+    for part in ast.walk(function):
+        if isinstance(part, ast.For) and _FIRST_OF_GROUP in ast.unparse(part):
+            return any(isinstance(inner, ast.If) for inner in part.body)
+    return None
+
+
+def _find_growth(module: ast.Module) -> ast.AST | None:
+    """Return the function that puts the inputs of a growing input in its place; None where there is none."""
     for part in module.body:
         if isinstance(part, ast.ClassDef) and part.name == "Autogrow":
-            function = _find_function(ast.Module(part.body, []), "_expand_schema_for_dynamic")
-            return None if function is None else "out_dict['required'][" in ast.unparse(function)
+            return _find_function(ast.Module(part.body, []), "_expand_schema_for_dynamic")
     return None
 
 

@@ -15,6 +15,7 @@ from comfywatchman.comfyui.validation.signature import (
     NodeSignature,
     Scalar,
     expand_inputs,
+    list_optional_growth,
 )
 from comfywatchman.comfyui.validation.values import check_value, has_unknown_choices, may_be_refused
 
@@ -51,10 +52,10 @@ def check_node(
     if owner is None:
         sources = {link.path for link in node.links.values() if link.path in by_path}
         return CheckedNode(possible_sources=sources, unchecked=_list_unchecked_node(node, rules))
-    checked = CheckedNode()
+    values = read_values(node, owner)
+    checked = CheckedNode(_reject_optional_growth(node, owner, values, rules))
     if not owner.has_all_inputs:
         checked.unchecked += _list_unchecked_node(node, rules)
-    values = read_values(node, owner)
     possible = read_possible_values(node, owner, values)
     declared: set[str] = set()
     for signature in expand_inputs(owner.inputs, values, needs_grown=rules.checks.grown_inputs is not False):
@@ -76,6 +77,16 @@ def check_node(
             checked.rejected.append(rejected)
     _add_sources(checked, node, declared, _find_open_prefixes(owner, values), by_path)
     return checked
+
+
+def _reject_optional_growth(
+    node: PromptNode, owner: NodeSignature, values: Mapping[str, Scalar], rules: ValidationRules
+) -> list[RejectedInput]:
+    """Reject the growing inputs on which a version of ComfyUI fails, even where nothing is linked to them."""
+    if rules.checks.optional_growth is not False:
+        return []
+    names = list_optional_growth(owner.inputs, values)
+    return [RejectedInput(node, name, RejectionReason.OPTIONAL_GROWTH) for name in names]
 
 
 def _check_given(

@@ -23,6 +23,7 @@ class RejectionReason(StrEnum):
     NO_SUCH_OUTPUT = "no_such_output"
     WRONG_TYPE = "wrong_type"
     CYCLE = "cycle"
+    OPTIONAL_GROWTH = "optional_growth"
 
 
 @dataclass(frozen=True, slots=True)

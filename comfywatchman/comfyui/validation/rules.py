@@ -16,11 +16,13 @@ class ServerChecks(msgspec.Struct, frozen=True, omit_defaults=True):
         new_combos: Whether the value of a combo in the newer notation (`"COMBO"`) is compared with its choices.
         lists_feed_combos: Whether an output whose type is a list may feed such a combo.
         grown_inputs: Whether the first inputs that a growing input adds must be given.
+        optional_growth: Whether a growing input may add optional inputs; ComfyUI 0.7 fails on such a node.
     """
 
     new_combos: bool | None = None
     lists_feed_combos: bool | None = None
     grown_inputs: bool | None = None
+    optional_growth: bool | None = None
 
 
 UNKNOWN_CHECKS: Final = ServerChecks()

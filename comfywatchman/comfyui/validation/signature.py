@@ -89,10 +89,12 @@ class InputExpansion(msgspec.Struct, frozen=True, array_like=True, omit_defaults
     Attributes:
         variants: For a dynamic combo, the inputs that each of its values adds.
         grown: For a growing input, all inputs that it can grow to.
+        is_growth_optional: Whether the class declares those as optional, whatever their smallest number.
     """
 
     variants: dict[str, tuple[InputSignature, ...]] = {}
     grown: tuple[InputSignature, ...] = ()
+    is_growth_optional: bool = False
 
 
 class NodeSignature(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -163,9 +165,9 @@ def read_limit(limit: object) -> int | float | None:
     return float(max(-_MAX_FLOAT, min(limit, _MAX_FLOAT)))
 
 
-def grow_inputs(template: InputSignature, names: Collection[str], minimum: int) -> tuple[InputSignature, ...]:
+def grow_inputs(template: InputSignature, names: Collection[str], minimum: int) -> InputExpansion:
     """Return the inputs that a growing input can grow to: the first `minimum` of them are required."""
-    return tuple(
+    grown = tuple(
         InputSignature(
             name,
             template.type,
@@ -178,6 +180,7 @@ def grow_inputs(template: InputSignature, names: Collection[str], minimum: int) 
         )
         for index, name in enumerate(itertools.islice(names, _MAX_GROWN))
     )
+    return InputExpansion(grown=grown, is_growth_optional=not template.is_required)
 
 
 def expand_inputs(
@@ -203,3 +206,24 @@ def expand_inputs(
         value = values.get(name)
         if isinstance(value, str) and value in expansion.variants:
             yield from expand_inputs(expansion.variants[value], values, prefix=f"{name}.", needs_grown=needs_grown)
+
+
+def list_optional_growth(
+    inputs: Iterable[InputSignature], values: Mapping[str, Scalar], *, prefix: str = ""
+) -> Iterator[str]:
+    """Yield the names of the growing inputs of a prompt that add optional inputs.
+
+    Args:
+        inputs: The inputs of a class, or those behind a dynamic input.
+        values: The node's values by input name, which choose the variant of a dynamic combo.
+        prefix: Name of the dynamic input around them, with a dot at its end.
+    """
+    for signature in inputs:
+        name = prefix + signature.name
+        if signature.expansion is None:
+            continue
+        if signature.expansion.is_growth_optional:
+            yield name
+        value = values.get(name)
+        if isinstance(value, str) and value in signature.expansion.variants:
+            yield from list_optional_growth(signature.expansion.variants[value], values, prefix=f"{name}.")

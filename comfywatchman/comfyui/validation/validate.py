@@ -27,6 +27,7 @@ class PromptValidation:
         is_doubtful: Whether the whole prompt may be refused.
         unchecked: Inputs of the outputs and of the nodes behind them whose values only ComfyUI can check; each class
             and input once.
+        has_checked_output: Whether some output has neither doubtful nor unchecked inputs.
     """
 
     inputs: tuple[RejectedInput, ...] = ()
@@ -34,6 +35,7 @@ class PromptValidation:
     is_whole: bool = False
     is_doubtful: bool = False
     unchecked: tuple[UncheckedInput, ...] = ()
+    has_checked_output: bool = True
 
 
 NOTHING_REJECTED: Final = PromptValidation()
@@ -61,7 +63,7 @@ def validate_prompt(nodes: Iterable[PromptNode], rules: ValidationRules) -> Prom
     unchecked: dict[UncheckedInput, None] = {}
     outputs = [node for node in by_path.values() if _is_output(node, rules) is not False]
     refused_count = 0
-    has_sound_output = False
+    has_sound_output = has_checked_output = False
     for output in outputs:
         certain = {path for path in _collect_ancestors(output.path, checked) if _is_rejected(checked[path])}
         reached = _collect_ancestors(output.path, checked, with_possible=True)
@@ -72,7 +74,9 @@ def validate_prompt(nodes: Iterable[PromptNode], rules: ValidationRules) -> Prom
         rejected |= certain
         possibly_rejected |= possible
         refused_count += bool(certain)
-        has_sound_output = has_sound_output or (not possible and _is_output(output, rules) is True)
+        if not possible and _is_output(output, rules) is True:
+            has_sound_output = True
+            has_checked_output = has_checked_output or not any(checked[path].unchecked for path in reached)
     inputs: list[RejectedInput] = []
     doubtful: list[RejectedInput] = []
     for path, node in checked.items():
@@ -83,7 +87,7 @@ def validate_prompt(nodes: Iterable[PromptNode], rules: ValidationRules) -> Prom
                 doubtful.append(finding)
     is_whole = bool(outputs) and refused_count == len(outputs)
     is_doubtful = bool(possibly_rejected) and not has_sound_output and not is_whole
-    return PromptValidation(tuple(inputs), tuple(doubtful), is_whole, is_doubtful, tuple(unchecked))
+    return PromptValidation(tuple(inputs), tuple(doubtful), is_whole, is_doubtful, tuple(unchecked), has_checked_output)
 
 
 def _is_output(node: PromptNode, rules: ValidationRules) -> bool | None:

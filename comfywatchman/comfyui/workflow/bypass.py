@@ -24,7 +24,7 @@ def find_bypassed_input(node: RawNode, output: int, wanted: str) -> InputSlot | 
     if wanted in _ANY_TYPE:
         return same_position or get_item(node.slots, 0)
     output_type = get_output_type(node, output) or ""
-    matching = [slot for slot in node.slots if _fits(slot.type, output_type) and _fits(slot.type, wanted)]
+    matching = [slot for slot in node.slots if can_connect(slot.type, output_type) and can_connect(slot.type, wanted)]
     if same_position in matching:
         return same_position
     for slot in node.slots:
@@ -43,7 +43,7 @@ def get_output_type(node: RawNode, output: int) -> str | None:
     return as_text(as_mapping(get_item(as_list(node.raw.get("outputs")), output)).get("type"))
 
 
-def _fits(type_a: str, type_b: str) -> bool:
+def can_connect(type_a: str, type_b: str) -> bool:
     """Return whether the editor connects two types; a list of types is written as `A,B`."""
     if type_a in _ANY_TYPE or type_b in _ANY_TYPE:
         return True

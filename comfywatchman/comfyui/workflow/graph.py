@@ -19,7 +19,8 @@ MUTED: Final = 2
 BYPASSED: Final = 4
 
 NOTES: Final = frozenset({"Note", "MarkdownNote"})
-REROUTES: Final = frozenset({"Reroute", "Reroute (rgthree)"})
+REROUTE: Final = "Reroute"
+REROUTES: Final = frozenset({REROUTE, "Reroute (rgthree)"})
 GETTERS: Final = frozenset({"GetNode", "easy getNode"})
 SETTERS: Final = frozenset({"SetNode", "easy setNode"})
 PRIMITIVE: Final = "PrimitiveNode"

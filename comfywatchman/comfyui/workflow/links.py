@@ -6,17 +6,20 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal
 
-from comfywatchman.comfyui.workflow.bypass import find_bypassed_input, has_unknown_type
+from comfywatchman.comfyui.workflow.bypass import can_connect, find_bypassed_input, get_output_type, has_unknown_type
 from comfywatchman.comfyui.workflow.document import LinkSource, WidgetDefault
 from comfywatchman.comfyui.workflow.graph import (
     BYPASSED,
     GETTERS,
     MUTED,
     PRIMITIVE,
+    REROUTE,
     REROUTES,
     SETTERS,
     SUBGRAPH_INPUT,
     VIRTUAL,
+    Graph,
+    GraphLink,
     InputSlot,
     LinkId,
     RawNode,
@@ -29,6 +32,8 @@ from comfywatchman.comfyui.workflow.widgets import read_stored_widgets
 TEXT_PRIMITIVES: Final = frozenset({"PrimitiveString", "PrimitiveStringMultiline"})
 """Classes of the server whose only output is the text in their `value` widget."""
 
+_TEXT_TYPE: Final = "STRING"
+_ANY_TYPE: Final = "*"
 _MAX_HOPS: Final = 256
 
 
@@ -165,7 +170,7 @@ def _step_along(position: _LinkPosition, trace: _LinkTrace, known: GraphDefiniti
     """Continue behind the origin of a link."""
     scope = position.scope
     link = scope.graph.links.get(position.link)
-    if link is None:
+    if link is None or _is_cut(scope.graph, position.link):
         return LinkEnd.NOWHERE
     if link.origin == SUBGRAPH_INPUT:
         return _step_to_host(scope, link.origin_slot, trace, known)
@@ -175,12 +180,44 @@ def _step_along(position: _LinkPosition, trace: _LinkTrace, known: GraphDefiniti
         is_group = scope.outer is not None and scope.kind not in known.subgraphs
         return LinkEnd.NOWHERE if is_group else LinkEnd.BROKEN
     if origin.class_type == PRIMITIVE:
-        # It has no output for the server.
-        return LinkEnd.NOWHERE
+        # It has no output for the server; a bypassed one counts as a node without inputs, whatever its value.
+        is_broken = origin.mode == BYPASSED and position.wanted == _ANY_TYPE
+        return LinkEnd.BROKEN if is_broken else LinkEnd.NOWHERE
     if not _visit(trace, scope, (origin.id, link.origin_slot), known):
         return LinkEnd.CIRCLE
     _note_node(trace, position, origin, link.origin_slot, known)
     return _step_through_node(position, origin, link.origin_slot, known)
+
+
+def _is_cut(graph: Graph, link_id: LinkId | None) -> bool:
+    """Return whether a Reroute drops a link when the editor loads the file: it feeds an input of another type.
+
+    Only a Reroute checks this. Direct links between types that do not fit stay.
+    """
+    link = graph.links.get(link_id) if link_id is not None else None
+    target = graph.find_target(link_id) if link_id is not None and link is not None else None
+    if target is None or target[0].class_type == REROUTE:
+        return False
+    is_rerouted = False
+    for _ in range(_MAX_HOPS):
+        origin = graph.by_id.get(link.origin) if link is not None else None
+        if link is None or origin is None:
+            # No node, or one outside of the subgraph, whose type the Reroute does not see.
+            return False
+        if origin.class_type != REROUTE:
+            return is_rerouted and not can_connect(_get_sent_type(origin, link), target[1].type)
+        is_rerouted = True
+        slot = get_item(origin.slots, 0)
+        link = graph.links.get(slot.link) if slot is not None and slot.link is not None else None
+    return False
+
+
+def _get_sent_type(origin: RawNode, link: GraphLink) -> str:
+    """Return the type of the output at which a link begins; empty where the file does not give it."""
+    if origin.class_type in TEXT_PRIMITIVES:
+        # The class decides, not the file.
+        return _TEXT_TYPE
+    return get_output_type(origin, link.origin_slot) or ""
 
 
 def _visit(trace: _LinkTrace, scope: GraphScope, place: tuple[str, int | str], known: GraphDefinitions) -> bool:
@@ -219,7 +256,9 @@ def _step_to_host(scope: GraphScope, input_slot: int, trace: _LinkTrace, known: 
         return LinkEnd.NOWHERE
     slot = scope.host.find_slot(name)
     # An input that is linked has no value of its own, even if the link brings nothing.
-    if slot is not None and slot.link in scope.outer.graph.links:
+    outer = scope.outer.graph
+    link_id = slot.link if slot is not None else None
+    if slot is not None and link_id in outer.links and not _is_cut(outer, link_id):
         is_new = _visit(trace, scope.outer, (scope.host.id, name), known)
         return _step_to_slot(scope.outer, slot) if is_new else LinkEnd.CIRCLE
     if not known.is_promoted(scope, name):
@@ -233,7 +272,7 @@ def _step_through_node(position: _LinkPosition, origin: RawNode, output: int, kn
         return LinkEnd.NOWHERE
     if origin.mode == BYPASSED:
         slot = find_bypassed_input(origin, output, position.wanted)
-        if slot is None and position.wanted == "*" and not origin.raw.get("widgets_values"):
+        if slot is None and position.wanted == _ANY_TYPE and not origin.raw.get("widgets_values"):
             # For any type the editor takes the first input, and raises an error where there is none.
             return LinkEnd.BROKEN
         return _step_to_slot(position.scope, slot)

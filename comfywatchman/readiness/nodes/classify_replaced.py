@@ -25,9 +25,9 @@ def judge_replaced_class(class_type: str, hints: NodePackHints, facts: HostNodeF
     if successor is None:
         return _judge_by_packs(class_type, hints, facts)
     if hints.in_prompt:
-        return NodeVerdict(
-            class_type, NodeState.PRESENT, f"ComfyUI replaces it by {successor} before it runs a prompt."
-        )
+        # It drops all inputs for which the replacement names none of the new class, so the new node may lack some.
+        evidence = f"ComfyUI replaces it by {successor}, and only a run shows whether that accepts the inputs it gets."
+        return NodeVerdict(class_type, NodeState.UNKNOWN, evidence, fix=_describe_replacement(successor))
     return _build_editor_verdict(class_type, successor, replacer="ComfyUI")
 
 
@@ -77,6 +77,10 @@ def _build_editor_verdict(class_type: str, successor: str, *, replacer: str) -> 
         NodeState.MISSING,
         f"{replacer} replaces it by {successor} only in prompts of the API format that carry _meta; the editor sends "
         "the old node without a class.",
-        fix=f"Open the workflow in the editor, replace the node by {successor}, and save it.",
+        fix=_describe_replacement(successor),
         remedy=NodeRemedy.REPLACE_NODE,
     )
+
+
+def _describe_replacement(successor: str) -> str:
+    return f"Open the workflow in the editor, replace the node by {successor}, and save it."

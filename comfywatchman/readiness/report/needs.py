@@ -11,7 +11,7 @@ from comfywatchman.comfyui.packs.core_classes import parse_version
 from comfywatchman.readiness.report.steps import ActionCost
 from comfywatchman.readiness.states import ModelState, NodeRemedy, SearchDoubt, WorkflowStatus
 from comfywatchman.readiness.status import MasterStatus, MissingModel, MissingNode, WorkflowEntry
-from comfywatchman.readiness.verdicts.refusals import INPUT_DOUBTFUL
+from comfywatchman.readiness.verdicts.refusals import INPUT_DOUBTFUL, INPUT_UNCHECKED
 from comfywatchman.readiness.verdicts.workflow import INCOMPLETE_READ_CODES, LINK_TO_NOWHERE
 
 _ModelKey = tuple[str | None, str]
@@ -260,7 +260,7 @@ def _list_problem_points(entry: WorkflowEntry) -> Iterator[tuple[OpenPoint, str]
     for problem in entry.problems:
         if problem.code in _EDIT_CODES:
             yield OpenPoint.EDIT, problem.message
-        elif problem.code in INCOMPLETE_READ_CODES and entry.obstacle is None:
+        elif problem.code == INPUT_UNCHECKED or (problem.code in INCOMPLETE_READ_CODES and entry.obstacle is None):
             yield OpenPoint.UNKNOWN, problem.message
 
 

@@ -23,6 +23,8 @@ OUTPUT_LEFT_OUT: Final = "output-left-out"
 
 INPUT_DOUBTFUL: Final = "input-doubtful"
 """Problem code of an input for which the server may refuse the workflow, or leave out some of its outputs."""
+INPUT_UNCHECKED: Final = "input-unchecked"
+"""Problem code of a value that only code of a node pack checks, although the server was queried."""
 
 _PROBLEMS: Final = {
     RejectionReason.NOT_GIVEN: "gets nothing",
@@ -36,6 +38,7 @@ _PROBLEMS: Final = {
     RejectionReason.NO_SUCH_OUTPUT: "is linked to output {slot} of node {node}, which does not exist",
     RejectionReason.WRONG_TYPE: "takes {wanted}, but node {node} gives {received}",
     RejectionReason.CYCLE: "is linked in a circle, so that its node waits for itself",
+    RejectionReason.OPTIONAL_GROWTH: "adds optional inputs, on which this version of ComfyUI fails",
 }
 """What is wrong, as the end of a sentence that begins with the input."""
 
@@ -50,6 +53,7 @@ _FIXES: Final = {
     RejectionReason.NO_SUCH_OUTPUT: "Link the input again: the node's class has changed since the workflow was saved.",
     RejectionReason.WRONG_TYPE: "Link an output of type {wanted}.",
     RejectionReason.CYCLE: "Cut one of the links of the circle.",
+    RejectionReason.OPTIONAL_GROWTH: "Update ComfyUI, or install a version of the node pack for this ComfyUI.",
 }
 """The next step; for `NOT_OFFERED` it names the choices."""
 
@@ -93,6 +97,18 @@ def build_doubtful_problem(refused: RefusedInput) -> FileProblem:
     """Build the problem of an input that the server may refuse."""
     message = f"ComfyUI may refuse this, which only a run can show: {_describe_input(refused)}"
     return FileProblem(INPUT_DOUBTFUL, message, refused.node_path)
+
+
+def build_unchecked_problem(class_type: str, name: str) -> FileProblem:
+    """Build the problem of a value that only code of a node pack checks.
+
+    Args:
+        class_type: The node class.
+        name: Its input; empty where it is not known which inputs the class has.
+    """
+    what = f"{name or 'inputs'} of {class_type}"
+    message = f"Only code of its node pack can check this, when the workflow is queued: {what}."
+    return FileProblem(INPUT_UNCHECKED, message)
 
 
 def build_refusal_problems(refused: Iterable[RefusedInput], doubtful: Iterable[RefusedInput]) -> list[FileProblem]:

@@ -35,11 +35,12 @@ from comfywatchman.readiness.verdicts.pack_choice import prefer_needed_packs
 from comfywatchman.readiness.verdicts.refusals import (
     build_refusal_problems,
     build_refused_input,
+    build_unchecked_problem,
     find_reason_not_to_run,
 )
 from comfywatchman.readiness.workflow_facts import ClassUse, WorkflowFacts
 
-JUDGE_VERSION: Final = 17
+JUDGE_VERSION: Final = 18
 """To be raised when a verdict changes for the same facts; cached verdicts of other versions are not used."""
 
 UNKNOWN_STATE: Final = "unknown"
@@ -126,18 +127,14 @@ def judge_workflow(
     reason_not_to_run = find_reason_not_to_run(facts, rules) if unread_count == 0 else None
     validation = _validate(facts, nodes, rules)
     refused = tuple(build_refused_input(rejected, is_live=rules.is_live) for rejected in validation.inputs)
-    doubtful = tuple(build_refused_input(rejected, is_live=rules.is_live) for rejected in validation.doubtful)
-
     problems = list(facts.problems)
     if reason_not_to_run is not None:
         status = WorkflowStatus.INVALID
         problems.insert(0, reason_not_to_run)
     else:
-        is_doubtful = unread_count > 0 or validation.is_doubtful
+        is_doubtful = unread_count > 0 or _count_doubts(validation, rules) > 0
         status = _decide_status(not_ready, nodes, is_doubtful=is_doubtful, is_refused=validation.is_whole)
-    # The server then runs the other outputs, so the verdict stays and only the report names the refused inputs.
-    if not validation.is_whole:
-        problems += build_refusal_problems(refused, doubtful)
+    problems += _find_prompt_problems(validation, rules)
     problems += [build_skipped_problem(finding) for finding in skipped]
     return WorkflowVerdict(
         status=status,
@@ -147,13 +144,37 @@ def judge_workflow(
         missing_models=build_missing_models(not_ready, facts.declared, models.target),
         missing_nodes=nodes,
         inactive_models=find_inactive_models(findings, unneeded),
-        uncertain_count=_count_uncertain(nodes, not_ready) + unread_count + _count_doubts(validation),
+        uncertain_count=_count_uncertain(nodes, not_ready) + unread_count + _count_doubts(validation, rules),
         problems=limit_repeated_problems(problems),
         inputs=facts.inputs,
         refused_inputs=refused if validation.is_whole else (),
         unconfirmed_packs=unconfirmed_packs,
         unchecked_choices=tuple(UncheckedChoice(one.class_type, one.input) for one in validation.unchecked),
     )
+
+
+def _has_only_unchecked_outputs(validation: PromptValidation, rules: ValidationRules) -> bool:
+    """Return whether code of packs may refuse every output, although the server was queried.
+
+    Without a server READY only names what was not checked; a running one shows all that can be known.
+    """
+    is_open = bool(validation.unchecked) and not validation.has_checked_output
+    return rules.is_live and is_open and not validation.is_whole
+
+
+def _find_prompt_problems(validation: PromptValidation, rules: ValidationRules) -> list[FileProblem]:
+    """Return the problems of inputs for which the server may refuse the workflow or some of its outputs."""
+    problems: list[FileProblem] = []
+    # The server then runs the other outputs, so the verdict stays and only the report names the refused inputs.
+    if not validation.is_whole:
+        refused, doubtful = (
+            [build_refused_input(rejected, is_live=rules.is_live) for rejected in inputs]
+            for inputs in (validation.inputs, validation.doubtful)
+        )
+        problems += build_refusal_problems(refused, doubtful)
+    if _has_only_unchecked_outputs(validation, rules):
+        problems += [build_unchecked_problem(one.class_type, one.input) for one in validation.unchecked]
+    return problems
 
 
 def limit_repeated_problems(problems: Iterable[FileProblem]) -> tuple[FileProblem, ...]:
@@ -186,8 +207,10 @@ def _validate(facts: WorkflowFacts, nodes: Sequence[MissingNode], rules: Validat
     return NOTHING_REJECTED if nodes else validate_prompt(facts.prompt, rules)
 
 
-def _count_doubts(validation: PromptValidation) -> int:
-    return len(validation.doubtful) if validation.is_doubtful else 0
+def _count_doubts(validation: PromptValidation, rules: ValidationRules) -> int:
+    """Count the inputs for which the server may refuse the whole workflow."""
+    count = len(validation.doubtful) if validation.is_doubtful else 0
+    return count + (len(validation.unchecked) if _has_only_unchecked_outputs(validation, rules) else 0)
 
 
 def judge_references(

@@ -93,6 +93,7 @@ def test_growing_input_takes_names_or_a_prefix() -> None:
     grown = read_input(["COMFY_AUTOGROW_V3", {"template": optional}]).expansion
     assert grown is not None
     assert not grown.grown[0].is_required
+    assert (by_name.expansion.is_growth_optional, grown.is_growth_optional) == (False, True)
 
 
 @pytest.mark.parametrize(

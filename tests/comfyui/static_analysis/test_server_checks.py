@@ -96,3 +96,17 @@ def test_growing_inputs_are_needed_where_the_source_declares_them(
     (tmp_path / "comfy_api" / "latest").mkdir(parents=True)
     (tmp_path / "comfy_api" / "latest" / "_io.py").write_text(f"class Int:\n    pass\nclass Autogrow:\n{body}\n")
     assert read_server_checks(tmp_path).grown_inputs is needed
+
+
+@pytest.mark.parametrize(
+    ("guard", "allowed"),
+    [("", False), ("            if len(dict_input) == 0:\n                continue\n", True)],
+)
+def test_optional_growth_fails_where_empty_groups_are_not_skipped(tmp_path: Path, guard: str, *, allowed: bool) -> None:
+    (tmp_path / "comfy_api" / "latest").mkdir(parents=True)
+    loop = f"        for _, dict_input in input.items():\n{guard}            first = list(dict_input.values())[0]"
+    body = f"    def _expand_schema_for_dynamic(out_dict):\n{loop}\n        for name in names:\n            pass\n"
+    (tmp_path / "comfy_api" / "latest" / "_io.py").write_text(f"class Autogrow:\n{body}")
+    assert read_server_checks(tmp_path).optional_growth is allowed
+    (tmp_path / "comfy_api" / "latest" / "_io.py").write_text(f"class Autogrow:\n{body.replace('[0]', '[1]')}")
+    assert read_server_checks(tmp_path).optional_growth is None

@@ -118,5 +118,6 @@ def test_choices_are_fixed_without_an_option_that_changes_them(options: dict[str
 def test_growing_inputs_end_at_the_limit_of_comfyui() -> None:
     assert build_grown_names("image", 2) == ["image0", "image1"]
     assert len(build_grown_names("image", 10**9)) == 100
-    grown = grow_inputs(InputSignature("image", "IMAGE", is_required=True), [f"a{index}" for index in range(150)], 1)
+    template = InputSignature("image", "IMAGE", is_required=True)
+    grown = grow_inputs(template, [f"a{index}" for index in range(150)], 1).grown
     assert (len(grown), grown[0].is_required, grown[1].is_required) == (100, True, False)

@@ -33,10 +33,18 @@ def test_a_text_node_fed_by_another_one_gives_the_value_of_the_first() -> None:
     assert loaded(TEXT, second, links=[[1, 1, 0, 2, 0, "STRING"], [9, 2, 0, 9, 0, "STRING"]]) == "text.safetensors"
 
 
-@pytest.mark.parametrize("class_type", ["Reroute", "Reroute (rgthree)", "SetNode"])
+@pytest.mark.parametrize("class_type", ["Reroute (rgthree)", "SetNode"])
 def test_nodes_that_only_pass_on_are_followed(class_type: str) -> None:
     through = node(2, class_type, ["x"], inputs=[slot("", 1, widget=False)])
     assert loaded(TEXT, through, links=[[1, 1, 0, 2, 0, "*"], [9, 2, 0, 9, 0, "*"]]) == "text.safetensors"
+
+
+def test_a_reroute_drops_its_link_to_an_input_of_another_type() -> None:
+    through = node(2, "Reroute", inputs=[slot("", 1, widget=False)])
+    links = [[1, 1, 0, 2, 0, "*"], [9, 2, 0, 9, 0, "*"]]
+    assert loaded(TEXT, through, links=links) == "stored"
+    untyped = node(1, "PrimitiveString (pack)", outputs=[{"type": ""}])
+    assert loaded(untyped, through, links=links) != "stored"
 
 
 @pytest.mark.parametrize("inputs", [[], [slot("")]])

@@ -17,7 +17,7 @@ IN_EDITOR = ClassReplacements(in_editor={"Old": "KSampler"})
 @pytest.mark.parametrize(
     ("replacements", "hints", "state"),
     [
-        (IN_PROMPTS, NodePackHints(in_prompt=True), NodeState.PRESENT),
+        (IN_PROMPTS, NodePackHints(in_prompt=True), NodeState.UNKNOWN),
         (IN_PROMPTS, NodePackHints(), NodeState.MISSING),
         (IN_EDITOR, NodePackHints(), NodeState.PRESENT),
         (IN_EDITOR, NodePackHints(in_prompt=True), NodeState.UNKNOWN),
@@ -33,13 +33,14 @@ def test_class_of_an_installed_pack_is_not_replaced() -> None:
     thing = pack(classes=frozenset({"Old"}))
     assert judge("Old", host(thing, replacements=IN_PROMPTS)).state is NodeState.PRESENT
     off = pack(classes=frozenset({"Old"}), enabled=False)
-    assert judge("Old", host(off, replacements=IN_PROMPTS), NodePackHints(in_prompt=True)).state is NodeState.PRESENT
+    verdict = judge("Old", host(off, replacements=IN_PROMPTS), NodePackHints(in_prompt=True))
+    assert "replaces it by KSampler" in verdict.evidence
 
 
 def test_class_that_the_server_lacks_is_replaced_whatever_packs_say() -> None:
     thing = pack(classes=frozenset({"Old"}))
     facts = host(thing, live={"KSampler"}, replacements=IN_PROMPTS)
-    assert judge("Old", facts, NodePackHints(in_prompt=True)).state is NodeState.PRESENT
+    assert "replaces it by KSampler" in judge("Old", facts, NodePackHints(in_prompt=True)).evidence
 
 
 NEWER = msgspec.structs.replace(CORE, replacements={})

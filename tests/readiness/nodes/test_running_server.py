@@ -83,12 +83,15 @@ def test_class_that_only_the_server_lists_is_present(host: Host, server: FakeCom
 
 
 @pytest.mark.slow
-def test_replaced_class_is_present_only_with_its_successor(host: Host, server: FakeComfyUI) -> None:
+def test_replaced_class_is_uncertain_because_its_successor_may_lack_inputs(host: Host, server: FakeComfyUI) -> None:
     host.write("a.json", orjson.dumps({"1": {"class_type": "OldNode", "inputs": {}, "_meta": {"title": "Old"}}}))
     server.answer_with("/node_replacements", {"OldNode": [{"new_node_id": "NewNode"}]})
-    assert host.status().summary.ready == 0
+    (absent,) = host.status().workflows
+    assert "replaces it by" not in (absent.missing_nodes[0].evidence or "")
     server.answer_with("/object_info", nodes("NewNode"))
-    assert host.status().summary.ready == 1
+    (entry,) = host.status().workflows
+    assert entry.status == "UNCERTAIN"
+    assert "replaces it by NewNode" in (entry.missing_nodes[0].evidence or "")
 
 
 @pytest.mark.slow

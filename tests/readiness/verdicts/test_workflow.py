@@ -294,6 +294,23 @@ def test_choices_that_were_not_checked_are_named() -> None:
     assert (judged.status, judged.unchecked_choices) == ("READY", (UncheckedChoice("Fine", "mode"),))
 
 
+def test_value_that_only_a_pack_checks_takes_ready_only_beside_a_server() -> None:
+    path = InputSignature("video", "STRING", width=1)
+    load = NodeSignature((path,), is_output=True, own_checks=("video",), refusable=("video",))
+    save = NodeSignature((), is_output=True, own_checks=())
+    rules = ValidationRules({"FineLoad": load, "Fine": save}, ServerChecks(new_combos=True))
+    live = msgspec.structs.replace(rules, is_live=True)
+    node = PromptNode("1", "FineLoad", values={"video": "/gone.mp4"}, given=("video",))
+    alone = facts(classes=["FineLoad"], prompt=(node,))
+    assert judge_workflow(alone, NoModels(), state_of, rules=rules).status == "READY"
+    judged = judge_workflow(alone, NoModels(), state_of, rules=live)
+    assert (judged.status, judged.uncertain_count) == ("UNCERTAIN", 1)
+    (problem,) = judged.problems
+    assert (problem.code, judged.unchecked_choices) == ("input-unchecked", (UncheckedChoice("FineLoad", "video"),))
+    both = facts(classes=["FineLoad", "Fine"], prompt=(node, PromptNode("2", "Fine", given=())))
+    assert judge_workflow(both, NoModels(), state_of, rules=live).status == "READY"
+
+
 def test_one_kind_of_problem_is_repeated_three_times_with_a_count() -> None:
     problems = [FileProblem("node-unreadable", str(number)) for number in range(10)]
     limited = limit_repeated_problems([*problems, FileProblem("other", "x")])

@@ -305,7 +305,7 @@ def _read_grown(subject: _Subject, template: Value) -> InputExpansion | None:
     minimum = _get(template, 2, "min", 1)
     if names is None or not isinstance(minimum, int):
         return None
-    return InputExpansion(grown=grow_inputs(inner, names, minimum))
+    return grow_inputs(inner, names, minimum)
 
 
 def _read_names(template: V3Part) -> Collection[str] | None:
