@@ -132,7 +132,8 @@ def list_supervisor_files(metadata: Path, session: Session, page: PageReader) ->
     return [
         StateFile(metadata / ".switch_request.json", fill(mailbox.SwitchRequest), switch),
         StateFile(metadata / ".switch_status.json", fill(mailbox.SwitchStatus), [page.get("/", "/server")]),
-        StateFile(metadata / ".cmd", fill(mailbox.SupervisorCommand), command),
+        # A command of the future is deleted as one that is too old.
+        StateFile(metadata / ".cmd", fill(mailbox.SupervisorCommand), command, is_used_up=True),
         StateFile(metadata / ".orchestrator.heartbeat", fill(process_files.Heartbeat), heartbeat),
         StateFile(metadata / ".startup_state.json", fill(process_files.StartupState), start),
         StateFile(metadata / "comfyui_process.json", fill(ProcessRecord), [lambda: read_process_record(metadata)]),

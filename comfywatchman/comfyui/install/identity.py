@@ -11,6 +11,7 @@ import msgspec
 from comfywatchman.base.files import printable_path
 from comfywatchman.base.filesystem import read_creation_time_ns
 from comfywatchman.base.host import read_hostname, read_machine_id
+from comfywatchman.base.settings import PathText
 
 
 class ComfyUIIdentity(msgspec.Struct, frozen=True):
@@ -24,8 +25,8 @@ class ComfyUIIdentity(msgspec.Struct, frozen=True):
     """
 
     id: str
-    root: str
-    base: str
+    root: PathText
+    base: PathText
     hostname: str
 
     def is_same(self, recorded: ComfyUIIdentity | None) -> bool:

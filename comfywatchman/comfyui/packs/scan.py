@@ -28,6 +28,9 @@ _SKIPPED: Final = frozenset(
 )
 """Folders without node definitions; `web` and `js` hold the pack's part of the editor."""
 
+_CORE_FILES: Final = frozenset({"websocket_image_save.py"})
+"""Single-file packs that are part of ComfyUI."""
+
 _DISABLED_SUFFIX: Final = ".disabled"
 _DISABLED_FOLDER: Final = ".disabled"
 _READABLE_BY_ALL: Final = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
@@ -101,6 +104,16 @@ def find_packs(custom_nodes_folders: Iterable[Path]) -> tuple[PackListing, ...]:
             elif _is_pack(entry):
                 listings.append(_list_pack(entry, enabled=not entry.name.endswith(_DISABLED_SUFFIX)))
     return tuple(listings)
+
+
+def find_node_folders(custom_nodes: Path) -> dict[str, PackListing]:
+    """Return the packs in `custom_nodes`, folders and single Python files, by the name of folder or file."""
+    packs = {}
+    for listing in find_packs([custom_nodes]):
+        name = listing.folder if listing.path.is_dir() else listing.path.name.removesuffix(".disabled")
+        if name not in _CORE_FILES:
+            packs[name] = listing
+    return packs
 
 
 def fingerprint_files(paths: Iterable[Path]) -> str:

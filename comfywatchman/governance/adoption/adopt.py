@@ -15,6 +15,7 @@ from comfywatchman.base.code_tree import hash_code_tree
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
 from comfywatchman.base.git import read_head, read_origin
+from comfywatchman.comfyui.packs.scan import find_node_folders
 from comfywatchman.governance.adoption.installed_wheel import MAX_RECORD_BYTES, UnverifiableError, build_wheel
 from comfywatchman.governance.adoption.old_environment import OldEnvironment
 from comfywatchman.governance.adoption.package_sources import find_indexes, find_unavailable
@@ -25,7 +26,6 @@ from comfywatchman.governance.adoption.plan import (
     classify_package,
     compare_packages,
 )
-from comfywatchman.governance.checks.context import find_node_folders
 from comfywatchman.governance.conflicts.quickxplain import minimal_conflict
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
 from comfywatchman.governance.environments import init as environment_init

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
 
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.gpu.driver import GpuDriver
 from comfywatchman.base.state.state_file import read_state
-from comfywatchman.comfyui.packs.scan import PackListing, find_packs
+from comfywatchman.comfyui.packs.scan import PackListing, find_node_folders
 from comfywatchman.comfyui.server.listening import ServerProcess, find_servers
 from comfywatchman.governance.checks.check_cache import CheckCache
 from comfywatchman.governance.checks.result import CheckResult
@@ -22,9 +21,6 @@ from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import GenerationMark, InstalledPackage, NodeRegistry
 from comfywatchman.governance.uv.requirement import build_marker_environment
-
-_OWN_FILES: Final = frozenset({"websocket_image_save.py"})
-"""A single-file pack that is part of ComfyUI."""
 
 
 @dataclass(frozen=True)
@@ -145,13 +141,3 @@ class Check:
 
     name: str
     run: Callable[[CheckContext], CheckResult]
-
-
-def find_node_folders(custom_nodes: Path) -> dict[str, PackListing]:
-    """Return the packs in `custom_nodes`, folders and single Python files, by the name of folder or file."""
-    packs = {}
-    for listing in find_packs([custom_nodes]):
-        name = listing.folder if listing.path.is_dir() else listing.path.name.removesuffix(".disabled")
-        if name not in _OWN_FILES:
-            packs[name] = listing
-    return packs

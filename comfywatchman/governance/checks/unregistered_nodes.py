@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from comfywatchman.governance.checks.context import Check, CheckContext, find_node_folders
+from comfywatchman.comfyui.packs.scan import find_node_folders
+from comfywatchman.governance.checks.context import Check, CheckContext
 from comfywatchman.governance.checks.result import CheckResult, shorten_names
 
 

@@ -14,6 +14,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
 from comfywatchman.base.git import is_dirty, read_head, read_working_tree
 from comfywatchman.base.git_clone import checkout_commit, query_git
+from comfywatchman.base.settings import NeededPath
 from comfywatchman.base.state.state_file import read_state, write_state
 from comfywatchman.base.text import shorten_list
 from comfywatchman.governance.store.layout import GovLayout
@@ -33,7 +34,7 @@ class CheckoutChange(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     schema_version: int = 1
-    folder: str
+    folder: NeededPath
     before: str
     before_branch: str = ""
     after: str

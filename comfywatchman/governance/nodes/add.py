@@ -21,7 +21,7 @@ from comfywatchman.base.files import fsync_folder, printable_path
 from comfywatchman.base.git import read_head, read_origin
 from comfywatchman.base.git_clone import Repository, clone_repository
 from comfywatchman.base.text import describe_os_remedy, os_error_text
-from comfywatchman.governance.checks.context import find_node_folders
+from comfywatchman.comfyui.packs.scan import find_node_folders
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.nodes.deny_list import build_deny_list, enforce_deny_list

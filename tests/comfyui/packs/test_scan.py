@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.comfyui.packs.scan import PackListing, find_packs, fingerprint_files
+from comfywatchman.comfyui.packs.scan import PackListing, find_node_folders, find_packs, fingerprint_files
 from tests.closed_paths import close_paths
 
 
@@ -164,3 +164,17 @@ def test_fifo_in_place_of_git_folder_does_not_block(tmp_path: Path) -> None:
     add_file(tmp_path / "pack" / "__init__.py")
     os.mkfifo(tmp_path / "pack" / ".git")
     assert find_by_folder(tmp_path)["pack"].git_fingerprint
+
+
+def test_packs_are_folders_and_single_files_without_that_of_comfyui(tmp_path: Path) -> None:
+    for name in ("one", "two.disabled"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    (tmp_path / "single.py").touch()
+    (tmp_path / "websocket_image_save.py").touch()
+    packs = find_node_folders(tmp_path)
+    assert {name: listing.path.name for name, listing in packs.items()} == {
+        "one": "one",
+        "single.py": "single.py",
+        "two": "two.disabled",
+    }

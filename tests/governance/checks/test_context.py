@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
 
 from comfywatchman.governance.checks.check_cache import CheckCache
-from comfywatchman.governance.checks.context import CheckBudget, CheckContext, find_node_folders
-from comfywatchman.governance.checks.unregistered_nodes import find_unregistered
+from comfywatchman.governance.checks.context import CheckBudget, CheckContext
 from comfywatchman.governance.environments import access, generation
 from comfywatchman.governance.store.records import NodeRegistry
 from tests.fakes import FakeClock
@@ -70,18 +68,3 @@ def test_damaged_registry_counts_as_empty(site: Site, content: bytes) -> None:
     site.layout.plugins.write_bytes(content)
     assert build_context(site).registry == NodeRegistry()
     assert site.layout.plugins.read_bytes() == content
-
-
-def test_packs_are_folders_and_single_files_without_that_of_comfyui(tmp_path: Path) -> None:
-    for name in ("one", "two.disabled"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").touch()
-    (tmp_path / "single.py").touch()
-    (tmp_path / "websocket_image_save.py").touch()
-    packs = find_node_folders(tmp_path)
-    assert {name: listing.path.name for name, listing in packs.items()} == {
-        "one": "one",
-        "single.py": "single.py",
-        "two": "two.disabled",
-    }
-    assert find_unregistered(tmp_path, ["one"]) == ("two",)
