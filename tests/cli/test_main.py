@@ -167,7 +167,13 @@ def test_interrupt_while_loading_exits_with_130(tmp_path: Path) -> None:
 def test_failure_codes_have_exit_codes(code: str) -> None:
     not_there = {f"gov-{what}-unknown" for what in ("node", "transaction", "snapshot", "operation")}
     not_there |= {"supervisor-environment-unknown", "supervisor-incident-unknown", "workflow-unknown"}
-    not_there |= {"jobs-job-unknown", "jobs-priority-range", "version-lock-missing", "version-lock-invalid"}
+    not_there |= {
+        "jobs-job-unknown",
+        "jobs-priority-range",
+        "version-lock-missing",
+        "version-lock-invalid",
+        "gov-bad-pin",
+    }
     is_usage = code.startswith("config-") or code in not_there or code == "gov-needs-resolution"
     expected = 2 if is_usage else 75 if code == "lock-held" else 1
     assert exit_code(Failure(code, "words")) == expected
