@@ -64,23 +64,26 @@ def _print_status(gov_status: GovStatus, init_command: str) -> None:
 
 
 @click.command(cls=GovCommand)
+@click.option("--full", is_flag=True, help="Read every installed file again.")
 @json_option
 @click.pass_context
-def check(context: click.Context, as_json: bool) -> None:
+def check(context: click.Context, full: bool, as_json: bool) -> None:
     """Check the whole environment: lock, packages, files, nodes, driver, deny list, disk space.
 
-    Every file of every package is read, which takes seconds on a large environment. The readiness cycle runs the same
-    checks within a fraction of a second, as it remembers what did not change. Exits with 1 when a check fails.
+    Installed files are read that were written since they were verified, and all files of a package after seven days.
+    With --full every file is read, which takes seconds to minutes on a large environment. Exits with 1 when a check
+    fails.
 
     \b
     Examples:
       gov check
+      gov check --full
       gov check --json | jq -r '.result.checks[] | select(.status!="ok").action'
     """
     from comfywatchman.base.gpu.driver import read_gpu_driver
     from comfywatchman.governance.checks.runner import find_worst_status, run_checks
 
-    results = run_checks(read_gov(context.obj), driver=read_gpu_driver(), budget_seconds=None)
+    results = run_checks(read_gov(context.obj), driver=read_gpu_driver(), budget_seconds=None, is_full=full)
     worst = find_worst_status(results)
     if as_json:
         print_result(context, {"state": worst, "checks": results})

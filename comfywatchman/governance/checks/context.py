@@ -30,15 +30,17 @@ class CheckBudget:
     Attributes:
         clock: The clock.
         deadline: When they must end, by the clock's monotonic reading; None for no limit.
+        is_full: Whether every installed file is read again, changed or not.
     """
 
     clock: Clock
     deadline: float | None
+    is_full: bool = False
 
     @classmethod
-    def start(cls, clock: Clock, seconds: float | None) -> CheckBudget:
+    def start(cls, clock: Clock, seconds: float | None, *, is_full: bool = False) -> CheckBudget:
         """Start a budget of this many seconds now; None for no limit."""
-        return cls(clock, None if seconds is None else clock.monotonic() + seconds)
+        return cls(clock, None if seconds is None else clock.monotonic() + seconds, is_full)
 
     @property
     def has_time(self) -> bool:
@@ -47,7 +49,7 @@ class CheckBudget:
 
     @property
     def is_unlimited(self) -> bool:
-        """Whether everything is read again, however long it takes."""
+        """Whether there is no limit: everything is looked at, however long it takes."""
         return self.deadline is None
 
 

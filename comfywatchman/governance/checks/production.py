@@ -149,10 +149,17 @@ def _verify_packages(
     for package in oldest_first:
         age = now - parse_utc(verified[package.name].at)
         # A time to come, after a jump of the clock, proves nothing.
-        is_due = context.budget.is_unlimited or not timedelta(0) <= age <= VERIFY_AFTER
-        if is_due and context.budget.has_time:
+        last = verified[package.name]
+        is_due = context.budget.is_full or not timedelta(0) <= age <= VERIFY_AFTER
+        # What was modified may have been restored.
+        if (is_due or (context.budget.is_unlimited and last.modified)) and context.budget.has_time:
             modified = integrity.find_changed_files(production.folder, package, production.installed[package])
             verified[package.name] = VerifiedPackage(format_utc(now), modified)
+        elif context.budget.is_unlimited:
+            modified = integrity.find_changed_files(
+                production.folder, package, production.installed[package], since=parse_utc(last.at)
+            )
+            verified[package.name] = VerifiedPackage(last.at, modified)
     context.cache.updates["generation"] = mark.key
     context.cache.updates["packages"] = verified
     return verified
@@ -193,7 +200,7 @@ def _scan_site_packages(
     """
     stamp = stamp_files(production.folder.glob("lib/python3*/site-packages"))
     files = context.cache.stored.startup
-    if files is None or files.stamp != stamp or context.budget.is_unlimited:
+    if files is None or files.stamp != stamp or context.budget.is_full:
         unowned = integrity.find_unowned_startup_files(production.folder)
         missing = integrity.find_missing_toplevel(production.folder, known=mark.unverifiable)
         files = StartupFiles(stamp, unowned, missing)

@@ -55,20 +55,23 @@ CHECKS: Final = (
 _WORST_FIRST: Final[tuple[CheckStatus, ...]] = ("fail", "warn", "unknown", "ok")
 
 
-def run_checks(gov: GovContext, *, driver: GpuDriver, budget_seconds: float | None) -> tuple[CheckResult, ...]:
+def run_checks(
+    gov: GovContext, *, driver: GpuDriver, budget_seconds: float | None, is_full: bool = False
+) -> tuple[CheckResult, ...]:
     """Run every check and save the cache of the checks; nothing else is written.
 
     Args:
         gov: The governed root, opened for reading.
         driver: The GPU driver.
-        budget_seconds: About how long the checks may take; a check without enough time is `unknown`. None reads
-            everything again, however long it takes, and runs uv where the lock may not match.
+        budget_seconds: About how long the checks may take; a check without enough time is `unknown`. None looks at
+            everything, however long it takes, and runs uv where the lock may not match.
+        is_full: Whether installed files are read again that were verified and not written since.
 
     Returns:
         One result per check, in the order of `CHECKS`.
     """
     cache = CheckCache.read(gov.layout.check_cache)
-    context = CheckContext(gov, driver, cache, CheckBudget.start(gov.clock, budget_seconds))
+    context = CheckContext(gov, driver, cache, CheckBudget.start(gov.clock, budget_seconds, is_full=is_full))
     results = tuple(_run_safely(check, context) for check in CHECKS)
     cache.save()
     return results

@@ -122,7 +122,7 @@ def _measure_environments(context: CheckContext, environments: list[Path]) -> in
     is_complete = True
     for folder in environments:
         cached = context.cache.stored.sizes.get(folder.name)
-        if cached is not None and not context.budget.is_unlimited:
+        if cached is not None and not context.budget.is_full:
             sizes[folder.name] = cached
         elif context.budget.has_time:
             sizes[folder.name] = _measure_folder(folder)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
@@ -144,15 +145,20 @@ def find_installed(environment: Path) -> dict[InstalledPackage, Path]:
     return {found.package: found.folder for found in _list_package_folders(environment)}
 
 
-def find_changed_files(environment: Path, package: InstalledPackage, folder: Path) -> tuple[str, ...]:
+def find_changed_files(
+    environment: Path, package: InstalledPackage, folder: Path, *, since: datetime | None = None
+) -> tuple[str, ...]:
     """Return the changed and missing files of one package, relative to the environment.
 
     Args:
         environment: The environment's folder.
         package: The package.
         folder: Its `.dist-info` folder (`find_installed`).
+        since: Read only files that were written after this time; one whose modification time was set back is missed.
     """
-    changed = [os.path.relpath(path, environment) for path in _iter_changed_files(_PackageFolder(package, folder))]
+    after = None if since is None else int(since.timestamp()) * 1_000_000_000
+    found = _PackageFolder(package, folder)
+    changed = [os.path.relpath(path, environment) for path in _iter_changed_files(found, after)]
     if not changed:
         return ()
     intact = _find_intact_shared(environment, _list_package_folders(environment), set(changed))

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from comfywatchman.governance.checks.production import ProductionFacts, judge
+from comfywatchman.governance.checks.runner import run_checks
 from tests.fakes import FakeClock
-from tests.governance.checks.checked_site import find_environment, find_site_packages, run_checks_on
+from tests.governance.checks.checked_site import NO_GPU, find_environment, find_site_packages, run_checks_on
 from tests.governance.contexts import Site
 
 
@@ -141,3 +143,29 @@ def test_missing_or_incomplete_production_fails(site: Site) -> None:
     assert "never completed" in run_checks_on(site)["production"].evidence
     site.layout.production.unlink()
     assert "points to a missing folder" in run_checks_on(site)["production"].evidence
+
+
+@pytest.mark.slow
+def test_unwritten_files_are_read_only_in_a_full_check(site: Site) -> None:
+    module = find_site_packages(site) / "corelet" / "__init__.py"
+    content = module.read_bytes()
+    # Before the clock of the site, which stands still.
+    times = (1_600_000_000_000_000_000, 1_600_000_000_000_000_000)
+
+    def check(*, is_full: bool = False) -> str:
+        with site.opened() as gov:
+            results = run_checks(gov, driver=NO_GPU, budget_seconds=None, is_full=is_full)
+        return next(result.status for result in results if result.name == "production")
+
+    assert check() == "ok"
+    module.unlink()
+    module.write_bytes(content.replace(b"1", b"2"))
+    assert check() == "fail"
+    os.utime(module, ns=times)
+    assert check() == "fail"
+    module.write_bytes(content)
+    assert check() == "ok"
+    module.write_bytes(content.replace(b"1", b"2"))
+    os.utime(module, ns=times)
+    assert check() == "ok"
+    assert check(is_full=True) == "fail"
