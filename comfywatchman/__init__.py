@@ -1,3 +1,3 @@
 """comfywatchman keeps a ComfyUI host ready."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

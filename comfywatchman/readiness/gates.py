@@ -125,7 +125,7 @@ def _check_sleep(host: HostState, settings: GateSettings) -> SkipReason | None:
 
 
 def _check_supervisor(supervisor: SupervisorSummary | None) -> SkipReason | None:
-    # A start needs the GPU and the CPU for itself, and its verdicts would be those of a server that is half there.
+    # A start needs the GPU and the CPU for itself, and a server that has only partly started gives no verdicts.
     if supervisor is None or not supervisor.is_changing:
         return None
     return SkipReason(

@@ -96,7 +96,7 @@ class HealthSignals:
 
 @dataclass(frozen=True, slots=True)
 class HealthLimits:
-    """The limits of the decisions, in seconds unless said.
+    """The limits of the decisions, in seconds unless stated otherwise.
 
     Attributes:
         startup_progress: How long a start may go without a sign of progress.

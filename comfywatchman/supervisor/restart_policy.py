@@ -89,7 +89,7 @@ class ExitDecision:
     Attributes:
         action: The next step.
         kind: The meaning of the exit.
-        history: The history to go on with.
+        history: The history to carry forward.
         delay_seconds: How long to wait before a start.
         without_extra_arguments: Whether to leave out the configured extra arguments: one of them may be the cause.
         prepare: Whether to bring the environment up to date before the start.

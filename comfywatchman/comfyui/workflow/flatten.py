@@ -53,7 +53,7 @@ def flatten_workflow(
         Failure: `workflow-too-large` when it expands to more nodes than any real workflow has.
     """
     budget = budget or ReadingBudget()
-    # Entries that are no nodes cost a problem each.
+    # Each entry that is not a node adds a problem.
     if len(as_list(raw.get("nodes"))) > MAX_NODES:
         budget.take_nodes(MAX_NODES + 1)
     known = collect_definitions(raw, table)

@@ -40,7 +40,7 @@ class CompleteListing:
 
     Attributes:
         names: The names, with `/`.
-        listings: The folders that were looked into, by name.
+        listings: The folders that were searched, by name.
 
     Raises:
         ValueError: A place that may hold one of the names was not listed, or no folder was.

@@ -1,6 +1,6 @@
 """The secrets of the web page in `state/web/`: the key of its sessions, the token, and the one-time code.
 
-All are files with mode 0600. No secret stands in a URL, a log or an argument list.
+All are files with mode 0600. No secret appears in a URL, a log or an argument list.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from comfywatchman.base.state.ranges import check_times
 CODE_MINUTES: Final = 15
 SESSION_DAYS: Final = 30
 _CODE_ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
-"""Without signs that look alike."""
+"""Excludes look-alike characters."""
 
 _CODE_LENGTH: Final = 8
 _MAX_TRIES: Final = 5
@@ -86,7 +86,7 @@ class WebSecrets:
         return self.folder / "session_key"
 
     def create_token(self) -> str:
-        """Create the token, or return the one that there is.
+        """Create the token, or return the existing one.
 
         Raises:
             Failure: `state-unwritable`, or `web-secret-exposed`.
