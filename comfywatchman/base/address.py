@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from comfywatchman.base.errors import Failure
@@ -99,6 +99,17 @@ def mask_password(text: str) -> str:
     if not mark or "@" not in host:
         return text
     return f"{scheme}://***@{host.rpartition('@')[2]}{slash}{path}"
+
+
+def mask_passwords(value: Any) -> Any:
+    """Return a value with the user names and passwords of all URLs in its lists, tables and keys replaced by `***`."""
+    if isinstance(value, str):
+        return mask_password(value)
+    if isinstance(value, dict):
+        return {mask_passwords(key): mask_passwords(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [mask_passwords(inner) for inner in value]
+    return value
 
 
 def has_password(text: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from comfywatchman.base.address import mask_password
+from comfywatchman.base.address import mask_passwords
 from comfywatchman.base.config_schema import (
     DEFAULT_LABEL,
     MASK,
@@ -105,11 +105,7 @@ class Configuration:
         for key, origin in self.origins.items():
             section, name = key.split(".")
             value = msgspec.to_builtins(getattr(getattr(self.settings, section), name))
-            if value and SCHEMA.is_secret(key):
-                value = MASK
-            elif isinstance(value, str):
-                value = mask_password(value)
-            yield key, value, origin.label
+            yield key, MASK if value and SCHEMA.is_secret(key) else mask_passwords(value), origin.label
 
 
 @dataclass(frozen=True, slots=True)

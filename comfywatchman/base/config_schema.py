@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 import msgspec
 from msgspec import inspect as types
 
-from comfywatchman.base.address import has_password
+from comfywatchman.base.address import has_password, mask_passwords
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.parsing.toml_text import parse_toml
 from comfywatchman.base.text import os_error_text
@@ -249,7 +249,7 @@ class ConfigSchema(Generic[SettingsT]):
             typed = msgspec.convert(_add_labels(value, info), annotation)
             return _make_absolute(msgspec.to_builtins(typed), info, origin.folder, environment)
         except (msgspec.ValidationError, Failure) as error:
-            shown = MASK if self.is_secret(key) else value
+            shown = MASK if self.is_secret(key) else mask_passwords(value)
             reason = error.message if isinstance(error, Failure) else f"It must be {describe_value_type(annotation)}."
             raise Failure(
                 "config-wrong-type",

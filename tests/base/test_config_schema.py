@@ -78,6 +78,14 @@ def test_unknown_keys_and_sections_are_refused_with_a_hint(text: str, message: s
     assert hint in (failure.hint or "")
 
 
+def test_message_about_a_value_holds_no_password() -> None:
+    with pytest.raises(Failure) as raised:
+        build({"tea.cups": [{"https://me:secret@host.example/x": ["ftp://me:secret@host.example/"]}]})
+    assert "https://***@host.example/x" in raised.value.message
+    assert "ftp://***@host.example/" in raised.value.message
+    assert "secret" not in raised.value.message
+
+
 def test_file_with_a_secret_must_be_private(tmp_path: Path) -> None:
     file = tmp_path / "tea.toml"
     file.write_text('[tea]\nkey = "earl grey"\n')
