@@ -26,6 +26,7 @@ from comfywatchman.base.network.bodies import BodyLimits, build_timeout_failure,
 from comfywatchman.base.network.proxies import UNAUTHENTICATED, Proxy, build_refusal
 from comfywatchman.base.network.settings import NetworkSettings
 from comfywatchman.base.parsing.json_limits import MAX_JSON_VALUES, has_too_many_values
+from comfywatchman.base.parsing.lone_surrogates import replace_lone_surrogates
 
 if TYPE_CHECKING:
     import ssl
@@ -77,8 +78,9 @@ class HttpResponse:
         except orjson.JSONDecodeError:
             pass
         try:
-            # Bare NaN and Infinity occur in ComfyUI's object_info; orjson refuses them.
-            return json.loads(self.body)
+            # ComfyUI's object_info may hold bare NaN and Infinity, and names of files that are not UTF-8 as halves of
+            # surrogate pairs; orjson refuses both.
+            return replace_lone_surrogates(json.loads(self.body))
         except (ValueError, RecursionError) as error:
             raise Failure(
                 "http-body",

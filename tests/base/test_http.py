@@ -115,6 +115,14 @@ def test_response_that_is_not_json_is_a_failure(server: LocalServer, body: bytes
     assert failure_of(f"{server.url}/a").code == "http-body"
 
 
+def test_half_a_surrogate_pair_is_replaced() -> None:
+    # ComfyUI writes the name of a file that is not UTF-8 like this.
+    answer = HttpResponse("http://h/a", 200, {}, b'{"combo": ["caf\\udce9.png", NaN]}')
+    parsed = answer.parse_json()
+    assert isinstance(parsed, dict)
+    assert parsed["combo"][0] == "caf\N{REPLACEMENT CHARACTER}.png"
+
+
 def test_json_with_too_many_values_is_refused() -> None:
     answer = HttpResponse("http://h/a", 200, {}, b"[" + b"[]," * (MAX_JSON_VALUES // 2) + b"0]")
     with pytest.raises(Failure, match=f"more than {MAX_JSON_VALUES} values"):

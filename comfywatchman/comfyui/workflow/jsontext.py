@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Final
 
 import orjson
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.parsing.lone_surrogates import replace_lone_surrogates
 from comfywatchman.comfyui.workflow.budget import ReadingBudget
 from comfywatchman.comfyui.workflow.document import WorkflowProblem
 
 _EDITOR_ENCODINGS: Final = frozenset({"utf-8", "utf-8-sig"})
 """Those that a browser's `File.text()` and `Response.json()` decode."""
-
-_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def parse_json(content: bytes, budget: ReadingBudget | None = None) -> tuple[object, tuple[WorkflowProblem, ...]]:
@@ -48,7 +46,7 @@ def _parse_leniently(content: bytes) -> tuple[object, tuple[WorkflowProblem, ...
     except ValueError as error:
         # A number with more digits than Python converts.
         raise Failure("workflow-not-json", "The JSON holds a number that is too long.") from error
-    return _replace_lone_surrogates(value), problems
+    return replace_lone_surrogates(value), problems
 
 
 def _read_constant_as_null(_name: str) -> None:
@@ -66,30 +64,3 @@ def _decode(content: bytes) -> tuple[str, tuple[WorkflowProblem, ...]]:
         message = f"The file is not valid {encoding}; undecodable bytes were replaced."
         problem = WorkflowProblem("text-not-utf8", message)
         return content.decode(encoding, errors="replace"), (problem,)
-
-
-def _replace_lone_surrogates(value: object) -> object:
-    """Replace halves of surrogate pairs in every text, in place."""
-    # JSON can escape half of a surrogate pair; such a text could not be encoded again.
-    root: list[object] = [value]
-    # A stack instead of recursion, because the file decides how deep the values nest.
-    pending: list[list[object] | dict[str, object]] = [root]
-    while pending:
-        container = pending.pop()
-        items: list[object]
-        if isinstance(container, list):
-            items = [_clean_value(item) for item in container]
-            container[:] = items
-        else:
-            cleaned = {str(_clean_value(name)): _clean_value(item) for name, item in container.items()}
-            container.clear()
-            container.update(cleaned)
-            items = list(cleaned.values())
-        pending.extend(item for item in items if isinstance(item, (list, dict)))
-    return root[0]
-
-
-def _clean_value(value: object) -> object:
-    if isinstance(value, str):
-        return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
-    return value

@@ -17,8 +17,8 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular, write_if_changed
 from comfywatchman.comfyui.server.object_info import LiveNodes
 
-MAX_AGE_SECONDS: Final = 86400.0
-"""A pack may list files of its own, which nothing here looks at, so that the server is asked once a day at least."""
+MAX_AGE_SECONDS: Final = 3600.0
+"""A pack may list files of its own, which nothing here looks at: an older answer could call a new one missing."""
 
 _MAX_BYTES: Final = 256 << 20
 _FORMAT: Final = 1
@@ -61,5 +61,5 @@ def read_remembered_nodes(path: Path, key: str, *, now: float) -> LiveNodes | No
 def remember_nodes(path: Path, key: str, nodes: LiveNodes, *, now: float) -> None:
     """Remember the nodes of a server; a file that cannot be written is no loss but time."""
     # A pack may give limits beyond 64 bits, which this format does not hold.
-    with suppress(Failure, OverflowError):
+    with suppress(Failure, OverflowError, UnicodeEncodeError):
         write_if_changed(path, msgspec.msgpack.encode(RememberedServer(_FORMAT, key, now, nodes)))

@@ -219,6 +219,8 @@ def _build_wrong_folder_finding(reference: Reference, matches: Sequence[Installe
     if unlisted is not None:
         # Moving it would not help: the folder lists no files of this kind.
         fix = f"{model.folder}/{model.name} is here, but {unlisted}"
-        return ModelFinding(reference, ModelState.UNRESOLVABLE, fix, model.path, is_refused=reference.kind == "loader")
+        # A pack may add suffixes to the folder, so a node that is only believed to look there may still list the file.
+        is_refused = reference.kind == "loader" and reference.confidence == "high"
+        return ModelFinding(reference, ModelState.UNRESOLVABLE, fix, model.path, is_refused=is_refused)
     fix = f"A file of this name lies in {model.folder}; if it is the same model, move or link it to {wanted}."
     return ModelFinding(reference, ModelState.WRONG_FOLDER, fix, model.path)
