@@ -12,6 +12,7 @@ from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, FAILED, print_step, print_table, printable
 
 if TYPE_CHECKING:
+    from comfywatchman.governance.store.records import NodeRegistry
     from comfywatchman.governance.transactions.locked_change import ChangeOutcome
 
 _MAX_SHOWN = 20
@@ -41,7 +42,7 @@ def add(context: click.Context, requirements: tuple[str, ...], approve_core: boo
     names = [parse_package_name(line) for line in requirements]
     _change(
         context,
-        lambda text: add_packages(text, requirements),
+        lambda text, _registry: add_packages(text, requirements),
         names,
         verb="added",
         approve_core=approve_core,
@@ -69,7 +70,7 @@ def remove(context: click.Context, names: tuple[str, ...], approve_core: bool, a
 
     _change(
         context,
-        lambda text: remove_packages(text, names),
+        lambda text, registry: remove_packages(text, names, registry),
         names,
         verb="removed",
         approve_core=approve_core,
@@ -99,7 +100,7 @@ def pin(context: click.Context, pins: tuple[str, ...], overrule: bool, approve_c
     names = [text.partition("==")[0].strip() for text in pins]
     _change(
         context,
-        lambda text: pin_packages(text, pins, overrules=overrule),
+        lambda text, registry: pin_packages(text, pins, registry, overrules=overrule),
         names,
         verb="pinned",
         approve_core=approve_core,
@@ -148,7 +149,7 @@ def print_outcome(outcome: ChangeOutcome) -> None:
 
 def _change(
     context: click.Context,
-    edit: Callable[[str], str],
+    edit: Callable[[str, NodeRegistry], str],
     names: Collection[str],
     *,
     verb: str,
@@ -162,7 +163,7 @@ def _change(
         kind="package",
         ref=listed,
         note=f"{listed} {'was' if len(names) == 1 else 'were'} {verb}",
-        edit=lambda work: work.edit_project(edit),
+        edit=lambda work: work.edit_project(lambda text: edit(text, work.read_registry())),
         approved=names,
         approve_core=approve_core,
     )

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from packaging.markers import Marker
 from packaging.utils import canonicalize_name
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.records import NodeRegistry
+from comfywatchman.governance.transactions.shared_packages import DROP_MARKER
 from comfywatchman.governance.uv.declared_requirements import parse_declared
 from comfywatchman.governance.uv.overrides import parse_pin
 from comfywatchman.governance.uv.requirement import parse_package_name, parse_requirement
@@ -44,7 +46,7 @@ def read_wanted(text: str, registry: NodeRegistry) -> WantedPackages:
     """
     groups = truth.parse_groups(text)
     added = [line for group in _OWN_GROUPS for line in groups.get(group, ())]
-    of_nodes = [override for node in registry.plugins.values() for override in node.overrides]
+    of_nodes = _list_node_overrides(registry)
     overrides = [line for line in truth.parse_overrides(text) if isinstance(line, str) and line not in of_nodes]
     return WantedPackages(tuple(sorted(added)), truth.parse_constraints(text), tuple(overrides))
 
@@ -70,37 +72,38 @@ def add_packages(text: str, lines: Sequence[str]) -> str:
     return truth.set_group(text, truth.PACKAGES_GROUP, sorted({*wanted, *lines}))
 
 
-def pin_packages(text: str, pins: Sequence[str], *, overrules: bool = False) -> str:
-    """Return the text with pins; a pin replaces that of the same package.
+def pin_packages(text: str, pins: Sequence[str], registry: NodeRegistry, *, overrules: bool = False) -> str:
+    """Return the text with pins; a pin replaces the user's pin of the same package.
 
     Args:
         text: pyproject.toml.
         pins: The pins, `name==version`.
+        registry: The registered nodes, whose overrides stay.
         overrules: Whether they apply against the requirements of nodes and packages.
 
     Raises:
         Failure: `gov-bad-pin` or `gov-truth-damaged`.
     """
     wanted = [parse_pin(pin) for pin in pins]
-    text = _drop_pins(text, {parse_package_name(pin) for pin in wanted})
+    text = _drop_pins(text, {parse_package_name(pin) for pin in wanted}, registry)
     if overrules:
         return truth.set_overrides(text, [*truth.parse_overrides(text), *wanted])
     return truth.set_constraints(text, [*truth.parse_constraints(text), *wanted])
 
 
-def remove_packages(text: str, names: Sequence[str]) -> str:
-    """Return the text without wanted packages and pins of these names.
+def remove_packages(text: str, names: Sequence[str], registry: NodeRegistry) -> str:
+    """Return the text without wanted packages and pins of these names; overrides of nodes stay.
 
     Raises:
         Failure: `gov-package-unknown` when the user declared neither, or `gov-truth-damaged`.
     """
     for name in names:
         key = canonicalize_name(name)
-        changed = _drop_pins(text, {key})
+        changed = _drop_pins(text, {key}, registry)
         for group in _OWN_GROUPS:
             changed = _drop_lines(changed, group, {key})
         if changed == text:
-            raise _unknown_failure(text, key)
+            raise _unknown_failure(text, key, registry)
         text = changed
     return text
 
@@ -113,18 +116,39 @@ def _drop_lines(text: str, group: str, names: set[str]) -> str:
     return truth.set_group(text, group, kept) if kept else truth.remove_group(text, group)
 
 
-def _drop_pins(text: str, names: set[str]) -> str:
+def _drop_pins(text: str, names: set[str], registry: NodeRegistry) -> str:
     constraints, overrides = truth.parse_constraints(text), truth.parse_overrides(text)
     kept = [line for line in constraints if parse_package_name(line) not in names]
     if len(kept) != len(constraints):
         text = truth.set_constraints(text, kept)
-    others = [line for line in overrides if not isinstance(line, str) or parse_package_name(line) not in names]
+    of_nodes = _list_node_overrides(registry)
+    others = [line for line in overrides if line in of_nodes or not _is_pin_of(line, names)]
     return text if len(others) == len(overrides) else truth.set_overrides(text, others)
 
 
-def _unknown_failure(text: str, name: str) -> Failure:
+def _is_pin_of(override: truth.Override, names: set[str]) -> bool:
+    """Return whether an override pins one of these packages; one that drops a package (`--keep`) is not a pin."""
+    if not isinstance(override, str):
+        return False
+    requirement = parse_requirement(override)
+    if requirement is None or str(requirement.marker) == str(Marker(DROP_MARKER)):
+        return False
+    return canonicalize_name(requirement.name) in names
+
+
+def _list_node_overrides(registry: NodeRegistry) -> list[truth.Override]:
+    return [override for node in registry.plugins.values() for override in node.overrides]
+
+
+def _unknown_failure(text: str, name: str, registry: NodeRegistry) -> Failure:
     owners = sorted({requirement.owner for requirement in parse_declared(text) if requirement.name == name})
-    if owners:
+    pinning = [
+        node.id for node in registry.plugins.values() if any(_is_pin_of(line, {name}) for line in node.overrides)
+    ]
+    if pinning:
+        reason = f"{name} is pinned for {', '.join(sorted(pinning))}."
+        hint = "The pin ends with the node, or with another pin of its transaction: gov resolve TXID."
+    elif owners:
         reason = f"{name} is required by {', '.join(owners)}."
         hint = "To forbid or fix its version: gov package pin. To drop it, remove the node that requires it."
     else:
