@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,9 +31,11 @@ from comfywatchman.governance.transactions import candidate
 from comfywatchman.governance.transactions.core_packages import find_core_changes, find_torch_mismatches
 from comfywatchman.governance.transactions.freeze import enforce_deny_list_on
 from comfywatchman.governance.transactions.run import EvaluateTrial
+from comfywatchman.governance.transactions.shared_packages import find_new_shared
 from comfywatchman.governance.trial.evaluate import evaluate
 from comfywatchman.governance.trial.trial import build_trial_spec
 from comfywatchman.governance.uv.client import UvResult
+from comfywatchman.governance.uv.shared_modules import SharedModule, describe_packages
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class LockedChange:
         approve_core: Whether all core packages may change.
         comfyui: The ComfyUI to start; None for the governed one.
         pins: Tried versions that the lock prefers, `name==version`.
+        may_move_tried: Whether uv chooses freely when these versions do not fit.
         tried: Nodes that must be importable, and are not part of production yet.
         complete_journal: Adds what else the commit changes to its journal.
     """
@@ -61,6 +64,7 @@ class LockedChange:
     approve_core: bool = False
     comfyui: Path | None = None
     pins: Collection[str] = ()
+    may_move_tried: bool = False
     tried: Collection[str] = ()
     complete_journal: Callable[[Journal], Journal] = lambda journal: journal
 
@@ -91,15 +95,15 @@ def try_change(context: GovContext, change: LockedChange, *, evaluate_trial: Eva
         evaluate_trial: Starts ComfyUI in the candidate and judges the start.
 
     Raises:
-        Failure: `gov-lock-failed`, `gov-core-approval`, `gov-denied`, `gov-torch-builds`, `gov-candidate-failed`,
-            `gov-environment-failed`, `gov-smoke-failed`: production is unchanged.
+        Failure: `gov-lock-failed`, `gov-core-approval`, `gov-denied`, `gov-torch-builds`, `gov-needs-resolution`,
+            `gov-candidate-failed`, `gov-environment-failed`, `gov-smoke-failed`: production is unchanged.
     """
     layout = context.layout
     started_at = format_utc(context.clock.now())
     with staging.open_staging(layout) as work:
         old_lock = (work.folder / "uv.lock").read_text("utf-8")
         change.edit(work)
-        _lock(context, work, tuple(change.pins))
+        _lock(context, change, work)
         new_lock = (work.folder / "uv.lock").read_text("utf-8")
         _check_lock(context, change, old_lock, new_lock)
         before, after = set(parse_freeze_lines(old_lock)), set(parse_freeze_lines(new_lock))
@@ -125,8 +129,10 @@ def try_change(context: GovContext, change: LockedChange, *, evaluate_trial: Eva
         return ChangeOutcome(operation, diff, judgement, logs)
 
 
-def _lock(context: GovContext, work: StagingDir, pins: tuple[str, ...]) -> None:
-    result = work.lock(context.uv, context.python, pins=pins)
+def _lock(context: GovContext, change: LockedChange, work: StagingDir) -> None:
+    result = work.lock(context.uv, context.python, pins=tuple(change.pins))
+    if change.may_move_tried and not result.is_success:
+        result = work.lock(context.uv, context.python)
     if not result.is_success:
         raise Failure(
             "gov-lock-failed",
@@ -136,13 +142,15 @@ def _lock(context: GovContext, work: StagingDir, pins: tuple[str, ...]) -> None:
 
 
 def _check_lock(context: GovContext, change: LockedChange, old_lock: str, new_lock: str) -> None:
-    """Refuse harmful packages, builds of torch that do not fit each other, and changes of core packages."""
+    """Refuse harmful packages, unfit builds of torch, packages with the same files, and changes of core packages."""
     policy = context.settings.policy
     packages = parse_packages(new_lock)
     deny_list = build_deny_list(policy.deny, policy.allow)
     enforce_deny_list_on(deny_list, [f"{package.name}=={package.version}" for package in packages])
     if mismatches := find_torch_mismatches(packages):
         raise Failure("gov-torch-builds", f"ComfyUI cannot start with these builds: {' '.join(mismatches)}")
+    if shared := find_new_shared(old_lock, new_lock):
+        raise _shared_failure(change.kind, shared)
     changes = find_core_changes(parse_freeze_lines(old_lock), parse_freeze_lines(new_lock), policy.core_packages)
     named = {canonicalize_name(name) for name in change.approved}
     unapproved = [text for text in changes if text.partition(" ")[0] not in named]
@@ -152,6 +160,15 @@ def _check_lock(context: GovContext, change: LockedChange, old_lock: str, new_lo
             f"This would change core packages: {', '.join(unapproved)}.",
             hint="Production is unchanged. To approve it, add: --approve-core",
         )
+
+
+def _shared_failure(kind: OperationKind, shared: Sequence[SharedModule]) -> Failure:
+    pairs = "; ".join(f"{describe_packages(module.module, module.packages)} own the same files" for module in shared)
+    if kind == "promote":
+        step = "Promote the nodes one by one (gov tx promote TXID): it asks which package to keep."
+    else:
+        step = "Only one can be installed. Remove the other (gov package remove, gov node remove), then try again."
+    return Failure("gov-needs-resolution", f"{pairs}.", hint=f"Production is unchanged. {step}")
 
 
 def _start_candidate(

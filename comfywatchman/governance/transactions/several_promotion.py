@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import msgspec
+from packaging.utils import canonicalize_name
 
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.code_tree import hash_code_tree
@@ -54,9 +54,10 @@ def promote_several(
     names = ", ".join(plans)
 
     def edit(work: StagingDir) -> None:
-        for node in nodes:
+        for node, record in zip(nodes, tried, strict=True):
             write_plan(work, node.id, plans[node.id])
-        _write_records(context, work, nodes, plans, txids=[record.txid for record in tried])
+            # The plan of the next node is written on top of these overrides, not of the earlier ones.
+            _write_record(context, work, node, plans[node.id], txid=record.txid)
 
     def complete_journal(journal: Journal) -> Journal:
         promotion = Promotion(
@@ -78,6 +79,7 @@ def promote_several(
         edit=edit,
         approve_core=consent.approve_core,
         pins=_choose_pins(tried),
+        may_move_tried=any(record.resolution_pins for record in tried),
         tried=tuple(plans),
         complete_journal=complete_journal,
     )
@@ -87,31 +89,26 @@ def promote_several(
 def _choose_pins(tried: Sequence[Transaction]) -> tuple[str, ...]:
     """Return the versions of a common trial; none when the nodes were tried apart, as these may contradict."""
     freezes = {record.post_freeze for record in tried}
-    return pin_tried_versions(tried[0].post_freeze) if len(freezes) == 1 else ()
+    if len(freezes) > 1:
+        return ()
+    pinned = {canonicalize_name(pin.partition("==")[0]) for record in tried for pin in record.resolution_pins}
+    return pin_tried_versions(tried[0].post_freeze, but=pinned)
 
 
-def _write_records(
-    context: GovContext,
-    work: StagingDir,
-    nodes: Sequence[RegisteredNode],
-    plans: Mapping[str, PromotionPlan],
-    *,
-    txids: Sequence[str],
+def _write_record(
+    context: GovContext, work: StagingDir, node: RegisteredNode, plan: PromotionPlan, *, txid: str
 ) -> None:
-    now = format_utc(context.clock.now())
     known = work.read_registry()
-    records = dict(known.plugins)
-    for node, txid in zip(nodes, txids, strict=True):
-        plan, folder = plans[node.id], Path(context.custom_nodes / node.id)
-        recorded_code.keep_copy(context.layout, node.id, folder)
-        records[node.id] = msgspec.structs.replace(
-            node,
-            managed_deps=plan.direct_additions,
-            runtime_deps=plan.runtime_additions,
-            overrides=plan.override_additions,
-            commit=read_head(folder),
-            tree=hash_code_tree(folder),
-            updated_at=now,
-            last_txid=txid,
-        )
-    work.write_registry(msgspec.structs.replace(known, plugins=records))
+    folder = context.custom_nodes / node.id
+    recorded_code.keep_copy(context.layout, node.id, folder)
+    record = msgspec.structs.replace(
+        node,
+        managed_deps=plan.direct_additions,
+        runtime_deps=plan.runtime_additions,
+        overrides=plan.override_additions,
+        commit=read_head(folder),
+        tree=hash_code_tree(folder),
+        updated_at=format_utc(context.clock.now()),
+        last_txid=txid,
+    )
+    work.write_registry(msgspec.structs.replace(known, plugins={**known.plugins, node.id: record}))

@@ -7,6 +7,7 @@ import pytest
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.environments.rollback import undo
 from comfywatchman.governance.store.governed import has_governed_files
+from comfywatchman.governance.store.records import NodeRegistry
 from comfywatchman.governance.transactions.locked_change import ChangeOutcome, LockedChange, try_change
 from comfywatchman.governance.transactions.packages import add_packages, pin_packages, remove_packages
 from tests.governance.contexts import Site, build_site
@@ -72,11 +73,23 @@ def test_core_packages_move_only_when_they_are_named(site: Site) -> None:
     assert add(site, "numlet<2", approved=("NumLet",)).operation is not None
 
 
+def test_package_with_the_files_of_another_is_refused(site: Site) -> None:
+    for name in ("opencv-python", "opencv-python-headless"):
+        add_wheel(site.wheels, name, "4.0", files={"cv2/__init__.py": f"name = {name!r}\n"})
+    add(site, "opencv-python")
+    before = site.layout.uv_lock.read_bytes()
+    with pytest.raises(Failure, match=r"opencv-python and opencv-python-headless \(module cv2\) own") as caught:
+        add(site, "opencv-python-headless")
+    assert caught.value.code == "gov-needs-resolution"
+    assert "gov package remove" in (caught.value.hint or "")
+    assert site.layout.uv_lock.read_bytes() == before
+
+
 def test_pin_moves_a_dependency_and_a_contradiction_changes_nothing(site: Site) -> None:
     add(site, "deeplet")
 
     def pin(version: str, *, overrules: bool = False) -> ChangeOutcome:
-        edit = lambda text: pin_packages(text, [f"numlet=={version}"], overrules=overrules)  # noqa: E731
+        edit = lambda text: pin_packages(text, [f"numlet=={version}"], NodeRegistry(), overrules=overrules)  # noqa: E731
         with site.opened() as context:
             return try_change(context, LockedChange("package", "numlet", "", lambda work: work.edit_project(edit)))
 
@@ -87,7 +100,10 @@ def test_pin_moves_a_dependency_and_a_contradiction_changes_nothing(site: Site) 
     assert caught.value.code == "gov-lock-failed"
     with site.opened() as context:
         drop = LockedChange(
-            "package", "numlet", "", lambda work: work.edit_project(lambda text: remove_packages(text, ["numlet"]))
+            "package",
+            "numlet",
+            "",
+            lambda work: work.edit_project(lambda text: remove_packages(text, ["numlet"], NodeRegistry())),
         )
         assert try_change(context, drop).operation is not None
     assert add(site, "newlet").operation is not None

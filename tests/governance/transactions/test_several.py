@@ -3,13 +3,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from comfywatchman.governance.environments.rollback import undo
 from comfywatchman.governance.environments.staging import read_registry
 from comfywatchman.governance.nodes.add import adopt_nodes
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import RegisteredNode
+from comfywatchman.governance.store.records import RegisteredNode, Transaction
 from comfywatchman.governance.transactions import transaction
 from comfywatchman.governance.transactions.gates import Consent
 from comfywatchman.governance.transactions.several import JointTrial, run_several, settle
@@ -18,6 +19,7 @@ from tests.governance import changes
 from tests.governance.adoption.old_environments import write_pack
 from tests.governance.contexts import build_site
 from tests.governance.trial.programs import build_server
+from tests.governance.wheels import add_wheel
 
 
 def make_node(node_id: str) -> RegisteredNode:
@@ -114,6 +116,54 @@ def test_several_nodes_are_tried_with_one_start_and_promoted_in_one_commit(tmp_p
     with site.opened() as context:
         undo(context, outcome.operation.op_id)
     assert site.layout.uv_lock.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_promotion_forgets_old_overrides_and_follows_resolution_pins(tmp_path: Path) -> None:
+    site = build_site(tmp_path)
+    (site.comfyui / "main.py").write_text(build_server(""))
+    write_pack(site, "one", "plainlet\n")
+    write_pack(site, "two", "numlet\n")
+
+    def change(record: Transaction, *overrides: str, pins: tuple[str, ...] = ()) -> str:
+        assert record.promotion_plan is not None
+        plan = msgspec.structs.replace(record.promotion_plan, override_additions=overrides)
+        changed = msgspec.structs.replace(record, status="resolved", promotion_plan=plan, resolution_pins=pins)
+        return transaction.save(site.layout, changed).txid
+
+    with site.opened() as context:
+        adopt_nodes(context, ["one", "two"])
+        one, two = run_several(context, ["one", "two"])
+        first = promote_several(context, [change(one, "absentlet==1.0"), two.txid], Consent())
+        assert first.operation is not None
+        one, two = run_several(context, ["one", "two"])
+        pinned = change(one, "numlet==1.0", pins=("numlet==1.0",))
+        outcome = promote_several(context, [pinned, two.txid], Consent())
+    assert outcome.operation is not None
+    assert truth.parse_overrides(site.layout.pyproject.read_text()) == ("numlet==1.0",)
+    assert site.run_in_production("import numlet; print(numlet.__version__)") == "1.0"
+
+
+@pytest.mark.slow
+def test_tried_versions_that_a_pin_excludes_may_move(tmp_path: Path) -> None:
+    site = build_site(tmp_path)
+    (site.comfyui / "main.py").write_text(build_server(""))
+    add_wheel(site.wheels, "hostlet", "1.0", requires=["guestlet==1.0"])
+    add_wheel(site.wheels, "hostlet", "2.0", requires=["guestlet==2.0"])
+    for version in ("1.0", "2.0"):
+        add_wheel(site.wheels, "guestlet", version)
+    write_pack(site, "one", "hostlet\n")
+    write_pack(site, "two", "plainlet\n")
+    with site.opened() as context:
+        adopt_nodes(context, ["one", "two"])
+        one, two = run_several(context, ["one", "two"])
+        assert one.promotion_plan is not None
+        plan = msgspec.structs.replace(one.promotion_plan, override_additions=("hostlet==1.0",))
+        pinned = msgspec.structs.replace(one, promotion_plan=plan, resolution_pins=("hostlet==1.0",))
+        transaction.save(site.layout, pinned)
+        outcome = promote_several(context, [one.txid, two.txid], Consent())
+    assert outcome.operation is not None
+    assert site.run_in_production("import guestlet; print(guestlet.__version__)") == "1.0"
 
 
 @pytest.mark.slow
