@@ -174,7 +174,8 @@ def fetch_origin(repository: Repository, folder: Path, *, timeout_seconds: float
         Failure: `git-missing`, `git-failed` or `child-timeout`.
     """
     git = _GitRunner(repository, timeout_seconds, lambda _line: None, pass_on)
-    git.run("-C", str(folder), "fetch", "--quiet", "--tags", "--no-recurse-submodules", "origin")
+    # Without --force git refuses tags that the origin moved ("would clobber existing tag").
+    git.run("-C", str(folder), "fetch", "--quiet", "--tags", "--force", "--no-recurse-submodules", "origin")
 
 
 def query_git(folder: Path, *arguments: str, timeout_seconds: float) -> str | None:
@@ -191,10 +192,10 @@ def query_git(folder: Path, *arguments: str, timeout_seconds: float) -> str | No
     return result.output.decode("utf-8", "replace").strip() if result.status == 0 else None
 
 
-def checkout_commit(folder: Path, commit: str, branch: str, *, timeout_seconds: float) -> None:
+def checkout_commit(folder: Path, commit: str, branch: str, *, timeout_seconds: float, force: bool = False) -> None:
     """Check out a commit in a working copy, on a branch that is at this commit, else detached.
 
-    Files that differ from the present commit are never overwritten: git refuses then.
+    Unless forced, files that differ from the present commit are never overwritten: git refuses then.
 
     Raises:
         Failure: `git-missing`, `git-failed` or `child-timeout`.
@@ -203,8 +204,9 @@ def checkout_commit(folder: Path, commit: str, branch: str, *, timeout_seconds: 
         folder, "rev-parse", "--quiet", "--verify", f"refs/heads/{branch}", timeout_seconds=timeout_seconds
     )
     target = [branch, "--"] if branch and at_branch == commit else ["--detach", commit]
+    options = ("--force",) if force else ()
     git = _GitRunner(Repository(str(folder), is_local=True), timeout_seconds, lambda _line: None, ())
-    git.run("-C", str(folder), "checkout", "--quiet", "--no-recurse-submodules", *target)
+    git.run("-C", str(folder), "checkout", "--quiet", "--no-recurse-submodules", *options, *target)
 
 
 def _read_commit(repository: Repository, folder: Path) -> str:

@@ -17,7 +17,14 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.git import is_dirty, read_head, read_origin
-from comfywatchman.base.git_clone import Repository, clone_repository, list_all_submodules, set_origin, write_bundle
+from comfywatchman.base.git_clone import (
+    Repository,
+    clone_repository,
+    fetch_origin,
+    list_all_submodules,
+    set_origin,
+    write_bundle,
+)
 from tests.base.test_git import git, working_copy
 
 HIDDEN = "t0ken"
@@ -74,6 +81,14 @@ def test_full_short_and_unreachable_commits_are_checked_out(pack: Path, tmp_path
     assert get(pack, tmp_path / "whole", first) == first
     assert get(pack, tmp_path / "short", first[:8]) == first
     assert get(f"file://{pack}", tmp_path / "lost", lost) == lost
+
+
+@pytest.mark.slow
+def test_tag_that_the_origin_moved_is_fetched(pack: Path, tmp_path: Path) -> None:
+    get(pack, tmp_path / "new")
+    git(pack, "tag", "--force", "-a", "v1", "-m", "moved", "main~1")
+    fetch_origin(Repository(str(pack), is_local=True), tmp_path / "new", timeout_seconds=60)
+    assert git(tmp_path / "new", "rev-parse", "v1^{commit}") == git(pack, "rev-parse", "main~1")
 
 
 @pytest.mark.parametrize("ref", ["absent", "0" * 40, "deadbeef"])
