@@ -35,6 +35,10 @@ def update(context: click.Context, version: str, approve_core: bool, as_json: bo
     outcome = update_result.outcome
     if as_json:
         print_result(context, update_result)
+    elif update_result.is_ahead:
+        release = printable(update_result.version)
+        click.echo(f"ComfyUI is newer than the newest release ({release}) already.")
+        print_step(f"To move back: gov comfyui update --to {release}")
     elif outcome is None:
         click.echo(f"ComfyUI is at {printable(update_result.version)} already.")
     else:

@@ -39,13 +39,15 @@ class ComfyUIUpdate:
         before: The commit before.
         after: The commit of the other version.
         version: The tag, branch or commit that was asked for, or the newest release.
-        outcome: The change of packages; None when ComfyUI is at that commit already.
+        outcome: The change of packages; None when ComfyUI stays at its commit.
+        is_ahead: Whether ComfyUI stays because it contains the newest release already.
     """
 
     before: str
     after: str
     version: str
     outcome: ChangeOutcome | None
+    is_ahead: bool = False
 
 
 def update_comfyui(
@@ -60,7 +62,7 @@ def update_comfyui(
 
     Args:
         context: The governed root; its lock must be held.
-        version: A tag, branch or commit; empty for the newest release.
+        version: A tag, branch or commit; empty for the newest release, unless ComfyUI is ahead of it.
         network: Variables for network access.
         approve_core: Whether core packages may change.
         evaluate_trial: Starts ComfyUI in a candidate and judges the start.
@@ -84,6 +86,9 @@ def update_comfyui(
     )
     if change.after == before:
         return ComfyUIUpdate(before, before, name, None)
+    if not version and _is_ancestor(folder, change.after, before):
+        # A checkout of a development branch is never moved back without being asked to.
+        return ComfyUIUpdate(before, before, name, None, is_ahead=True)
     checkout.require_changeable(change)
     aside = context.layout.candidates / f"{make_transaction_id(context.clock)}-comfyui"
     try:
@@ -160,6 +165,11 @@ def _find_newest_release(folder: Path) -> str:
     if not versions:
         raise Failure("gov-bad-ref", "The origin of ComfyUI has no release tag.", hint="Name a version with --to.")
     return max(versions)[1]
+
+
+def _is_ancestor(folder: Path, ancestor: str, commit: str) -> bool:
+    arguments = ("merge-base", "--is-ancestor", ancestor, commit)
+    return query_git(folder, *arguments, timeout_seconds=GIT_SECONDS) is not None
 
 
 def _find_commit(folder: Path, name: str) -> str:

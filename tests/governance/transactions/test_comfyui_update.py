@@ -131,6 +131,18 @@ def test_folder_without_git_and_unknown_versions_are_refused(site: Site, tmp_pat
         update(plain)
 
 
+def test_checkout_ahead_of_the_newest_release_stays(site: Site) -> None:
+    from tests.cli.gov.calls import Gov
+
+    git(site.comfyui, "pull", "-q", "--tags")
+    before = read_head(site.comfyui)
+    result = Gov(site)("comfyui", "update")
+    assert result.exit_code == 0, result.output
+    assert "newer than the newest release (v0.2.0) already" in result.stdout
+    assert "To move back: gov comfyui update --to v0.2.0" in result.stdout
+    assert read_head(site.comfyui) == before
+
+
 def test_command_updates_and_names_the_undo(site: Site) -> None:
     from tests.cli.gov.calls import Gov
 
