@@ -146,7 +146,10 @@ def _print_operation(context: click.Context, operation: Operation, message: str,
     click.echo(printable(message))
     if operation.note:
         click.echo(printable(f"{operation.note}."))
-    print_step(f"To undo this: gov undo {operation.op_id}")
+    if operation.pre_snapshot is not None:
+        print_step(f"To undo this: gov undo {operation.op_id}")
+    else:
+        click.echo("This cannot be undone: the files before it were damaged, so no snapshot of them was taken.")
     click.echo("A running ComfyUI keeps its old environment until it is restarted.")
 
 

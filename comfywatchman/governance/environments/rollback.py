@@ -51,13 +51,16 @@ def undo(context: GovContext, op_id: str) -> Operation:
         raise _undo_refused(op_id, "it was undone already")
     current = snapshot.hash_contents(snapshot.read_root_files(context.layout))
     changed = sorted(name for name, change in operation.files.items() if current.get(name) != change.post_sha256)
-    if operation.pre_snapshot is None:
+    is_first = _is_first(context.layout, operation)
+    if is_first:
         # An undo that was killed has moved some of the files already.
         changed = [name for name in changed if name in current]
     if changed:
         raise _undo_refused(op_id, f"{', '.join(changed)} changed after it")
-    if operation.pre_snapshot is None:
+    if is_first:
         return withdraw(context.layout, operation)
+    if operation.pre_snapshot is None:
+        raise _undo_refused(op_id, "there is no snapshot of the state before it")
     moved = checkout.read(context.layout, op_id)
     if moved is not None:
         checkout.require_changeable(moved.reverse())
@@ -71,6 +74,20 @@ def undo(context: GovContext, op_id: str) -> Operation:
         undone=op_id,
         moved=None if moved is None else moved.reverse(),
     )
+
+
+def _is_first(layout: GovLayout, operation: Operation) -> bool:
+    """Return whether nothing was governed before an operation, and it is the only one.
+
+    An adoption is of kind `init`, too. A missing snapshot alone does not prove it: the files before an operation may
+    have been damaged or incomplete, and then none is taken.
+    """
+    if operation.kind != "init" or operation.pre_snapshot is not None:
+        return False
+    if any(change.pre_sha256 is not None for change in operation.files.values()):
+        return False
+    # Unreadable records count as well.
+    return len(list(layout.operations.glob("*.json"))) == 1
 
 
 def read_operation(layout: GovLayout, op_id: str) -> Operation:

@@ -23,9 +23,13 @@ class GovernedComfyUI(msgspec.Struct, frozen=True):
 
 
 def has_governed_files(layout: GovLayout) -> bool:
-    """Return whether a folder is a governed root: it has pyproject.toml, or what can restore it."""
+    """Return whether a folder is a governed root: it has pyproject.toml, or files to restore or withdraw it."""
     # A root that lost its pyproject.toml is still one: its snapshots can restore the file.
-    return layout.pyproject.is_file() or layout.journal.exists() or any(layout.snapshots.glob("*/meta.json"))
+    if layout.pyproject.is_file() or layout.journal.exists() or any(layout.snapshots.glob("*/meta.json")):
+        return True
+    # A withdrawal that was killed can be completed: it moves the record of the operation last.
+    withdrawn = (folder.name.removeprefix("undone-") for folder in layout.root.glob("undone-*"))
+    return any((layout.operations / f"{op_id}.json").is_file() for op_id in withdrawn)
 
 
 def record_governed(layout: GovLayout, comfyui: Path) -> None:

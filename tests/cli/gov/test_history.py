@@ -25,6 +25,15 @@ def test_rollback_prints_how_to_undo_it(gov_on: Gov) -> None:
     assert operation["op_id"] in gov_on("op", "list").stdout
 
 
+def test_rollback_over_damaged_files_names_no_undo(gov_on: Gov) -> None:
+    (snapshot,) = gov_on.json("snapshot", "list")["snapshots"]
+    gov_on.site.layout.plugins.unlink()
+    result = gov_on("rollback", snapshot["id"])
+    assert result.exit_code == 0, result.output
+    assert "gov undo" not in result.stdout
+    assert "cannot be undone" in result.stdout
+
+
 def test_inspecting_a_damaged_snapshot_reports_it(gov_on: Gov) -> None:
     (snapshot,) = gov_on.json("snapshot", "list")["snapshots"]
     assert "unchanged" in gov_on("snapshot", "inspect", snapshot["id"]).stdout

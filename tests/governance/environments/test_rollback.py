@@ -155,6 +155,19 @@ def test_operation_is_undone_only_once(site: Site) -> None:
             undo(context, last.op_id)
 
 
+def test_undo_of_a_rollback_over_damaged_files_withdraws_nothing(site: Site) -> None:
+    site.layout.plugins.unlink()
+    with site.opened() as context:
+        operation = rollback(context, first(site))
+        assert operation.pre_snapshot is None
+        before = state(site)
+        with pytest.raises(Failure, match="no snapshot of the state before it") as caught:
+            undo(context, operation.op_id)
+    assert caught.value.code == "gov-undo-refused"
+    assert state(site) == before
+    assert not list(site.root.glob("undone-*"))
+
+
 @pytest.mark.parametrize("name", ["", "../x", "20260101T000000Z-op-abcdef"])
 def test_unknown_operation_is_reported(site: Site, name: str) -> None:
     with pytest.raises(Failure) as caught:
