@@ -67,6 +67,42 @@ def delete_code_tree(folder: Path) -> None:
         (folder / name).unlink()
 
 
+def replace_code_tree(new: Path, folder: Path, aside: Path) -> None:
+    """Put the code of a folder in the place of that of another one; other files there stay.
+
+    The replaced code is moved aside first, and comes back when the new one cannot be moved. All three folders must be
+    on one file system.
+
+    Args:
+        new: The folder that the code is moved out of.
+        folder: The folder whose code is replaced.
+        aside: A new folder for the replaced code; it is only left when the code could not be moved back.
+
+    Raises:
+        OSError: A file could not be moved.
+    """
+    try:
+        _move_code_tree(folder, aside)
+        try:
+            _move_code_tree(new, folder)
+        except OSError:
+            delete_code_tree(folder)
+            raise
+    except OSError:
+        _move_code_tree(aside, folder)
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _move_code_tree(folder: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for name, entry in list(_walk_code(os.fspath(folder), "")):
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(entry.path, path)
+
+
 def _walk_code(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     with os.scandir(folder) as scan:
         # By bytes, not by text: names that are not UTF-8 must sort the same on every machine.

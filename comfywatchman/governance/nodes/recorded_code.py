@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from comfywatchman.base.code_tree import copy_code_tree, delete_code_tree, hash_code_tree
+from comfywatchman.base.code_tree import copy_code_tree, hash_code_tree, replace_code_tree
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import fsync_folder, unwritable_failure
 from comfywatchman.base.git import is_dirty, read_head
@@ -43,8 +43,14 @@ class CodeChange(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-def keep_copy(layout: GovLayout, node_id: str, folder: Path) -> None:
+def keep_copy(layout: GovLayout, node_id: str, folder: Path, *, needed: str | None = None) -> None:
     """Keep a copy of the code of a folder without git; nothing is done for one with git, or that has a copy.
+
+    Args:
+        layout: The governed root.
+        node_id: The node.
+        folder: Its folder.
+        needed: The hash of a copy that is not deleted, however old it is.
 
     Raises:
         Failure: `state-unwritable`.
@@ -63,7 +69,7 @@ def keep_copy(layout: GovLayout, node_id: str, folder: Path) -> None:
         copy_code_tree(folder, unfinished)
         unfinished.replace(place)
         fsync_folder(place.parent)
-        _delete_oldest(place.parent)
+        _delete_oldest(place.parent, but=needed)
     except OSError as error:
         raise unwritable_failure(place, error) from error
     finally:
@@ -109,10 +115,11 @@ def restore_code(context: GovContext, registry: NodeRegistry) -> tuple[CodeChang
     return tuple(changes)
 
 
-def _delete_oldest(folder: Path) -> None:
+def _delete_oldest(folder: Path, *, but: str | None) -> None:
     copies = sorted(folder.iterdir(), key=lambda path: path.stat().st_ctime_ns)
     for path in copies[:-_MAX_COPIES]:
-        shutil.rmtree(path, ignore_errors=True)
+        if path.name != but:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_changed(node: RegisteredNode, folder: Path) -> bool:
@@ -128,12 +135,23 @@ def _describe_code(folder: Path) -> str | None:
 def _find_obstacle(layout: GovLayout, node: RegisteredNode, folder: Path) -> str:
     if node.commit is None:
         has_copy = node.tree is not None and _find_copy(layout, node.id, node.tree) is not None
-        return "" if has_copy else "no copy of its code was kept"
+        return _find_unkept(folder) if has_copy else "no copy of its code was kept"
     if not folder.is_dir():
         return f"its folder is gone; clone it again: {node.git_url}"
     if read_head(folder) is None:
         return "its folder is no working copy of git any more"
     return "" if is_dirty(folder, timeout_seconds=_STATUS_SECONDS) is False else "it has local changes"
+
+
+def _find_unkept(folder: Path) -> str:
+    """Return why the present code of a folder cannot be copied before it is replaced; empty when it can."""
+    if not folder.exists():
+        return ""
+    if read_head(folder) is not None:
+        return "its folder has become a working copy of git"
+    if not folder.is_dir() or hash_code_tree(folder) is None:
+        return "its present code cannot be copied"
+    return ""
 
 
 def _restore(layout: GovLayout, node: RegisteredNode, folder: Path, network: Mapping[str, str]) -> None:
@@ -145,9 +163,25 @@ def _restore(layout: GovLayout, node: RegisteredNode, folder: Path, network: Map
         return
     if folder.is_dir():
         # What is replaced can be brought back by the next rollback.
-        keep_copy(layout, node.id, folder)
-        delete_code_tree(folder)
-    copy_code_tree(_copy_place(layout, node.id, node.tree or ""), folder)
+        present = hash_code_tree(folder)
+        keep_copy(layout, node.id, folder, needed=node.tree)
+        if present is None or _find_copy(layout, node.id, present) is None:
+            raise Failure("gov-code-refused", "no copy of its present code could be kept")
+    _swap_code(_copy_place(layout, node.id, node.tree or ""), folder)
+
+
+def _swap_code(copy: Path, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    # A linked folder may be on another disk, and files are moved within one. ComfyUI skips names that end so.
+    real = folder.resolve()
+    new, aside = (real.with_name(f".{real.name}.{part}.disabled") for part in ("new", "old"))
+    for leftover in (new, aside):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        copy_code_tree(copy, new)
+        replace_code_tree(new, real, aside)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def _find_copy(layout: GovLayout, node_id: str, tree: str) -> Path | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from comfywatchman.base import code_tree
 from comfywatchman.base.code_tree import hash_code_tree
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.git import read_head
@@ -125,6 +127,70 @@ def test_few_copies_are_kept(site: Site, monkeypatch: pytest.MonkeyPatch) -> Non
         (folder / "__init__.py").write_text(f"NUMBER = {number}\n")
         keep_copy(site.layout, "plain", folder)
     assert len(list((site.layout.code / "plain").iterdir())) == 2
+
+
+def _change_plain(site: Site) -> tuple[Path, NodeRegistry]:
+    """Make a folder without git, keep a copy of it, change it, and return it with the record before the change."""
+    folder = site.comfyui / "custom_nodes" / "plain"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("OLD = 1\n")
+    (folder / "part.py").write_text("")
+    registry = _register(folder)
+    keep_copy(site.layout, "plain", folder)
+    (folder / "__init__.py").write_text("NEW = 1\n")
+    return folder, registry
+
+
+def test_copy_to_restore_is_never_the_one_deleted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded_code, "_MAX_COPIES", 1)
+    folder, registry = _change_plain(site)
+    with site.opened() as context:
+        (change,) = restore_code(context, registry)
+    assert change.error == ""
+    assert (folder / "__init__.py").read_text() == "OLD = 1\n"
+
+
+def test_code_that_cannot_be_copied_is_not_replaced(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, registry = _change_plain(site)
+    monkeypatch.setattr(code_tree, "_MAX_FILES", 1)
+    with site.opened() as context:
+        assert find_obstacles(context, registry) == {"plain": "its present code cannot be copied"}
+        (change,) = restore_code(context, registry)
+    assert change.error == "its present code cannot be copied"
+    assert (folder / "__init__.py").read_text() == "NEW = 1\n"
+
+
+def test_folder_that_has_git_now_is_not_replaced(site: Site) -> None:
+    folder, registry = _change_plain(site)
+    repository = create_repository(site.folder / "repository")
+    (repository / ".git").rename(folder / ".git")
+    (folder / "mine.py").write_text("")
+    with site.opened() as context:
+        assert find_obstacles(context, registry) == {"plain": "its folder has become a working copy of git"}
+        assert restore_code(context, registry)[0].error == "its folder has become a working copy of git"
+    assert (folder / "mine.py").exists()
+
+
+def test_code_that_cannot_be_put_back_changes_nothing(site: Site) -> None:
+    folder, registry = _change_plain(site)
+    (folder / "part.py").unlink()
+    # A folder has the name of a recorded file.
+    (folder / "part.py").mkdir()
+    (folder / "part.py" / "settings.json").write_text("{}")
+    before = hash_code_tree(folder)
+    with site.opened() as context:
+        (change,) = restore_code(context, registry)
+    assert change.error != ""
+    assert hash_code_tree(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["plain"]
+
+
+def test_folder_that_is_gone_comes_back_from_its_copy(site: Site) -> None:
+    folder, registry = _change_plain(site)
+    shutil.rmtree(folder)
+    with site.opened() as context:
+        assert restore_code(context, registry)[0].error == ""
+    assert hash_code_tree(folder) == registry.plugins["plain"].tree
 
 
 def test_copy_that_cannot_be_written_is_reported(site: Site) -> None:
