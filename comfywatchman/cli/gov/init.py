@@ -264,6 +264,8 @@ def _print_comparison(adoption: Adoption) -> None:
 
 
 def _print_start(start: ProductionStart) -> None:
+    from comfywatchman.governance.uv.module_packages import describe_missing_module
+
     if start.has_started:
         click.echo("ComfyUI started in the environment.")
         for pack, reason in sorted(start.import_failures.items()):
@@ -271,9 +273,6 @@ def _print_start(start: ProductionStart) -> None:
         return
     click.echo(printable(f"ComfyUI did not start in the environment: {start.reason}"), err=True)
     if start.missing_module is not None:
-        text = (
-            f"The module {start.missing_module} is missing. If its package has the same name: "
-            f"gov package add {start.missing_module}"
-        )
+        text = f"The module {start.missing_module} is missing. {describe_missing_module(start.missing_module)}"
         click.echo(printable(text), err=True)
     click.echo(printable(f"Production is unproven until it starts. Log: {start.log}"), err=True)

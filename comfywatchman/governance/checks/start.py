@@ -6,6 +6,7 @@ from comfywatchman.base.files import printable_path
 from comfywatchman.governance.checks.context import Check, CheckContext
 from comfywatchman.governance.checks.result import CheckResult, shorten_names
 from comfywatchman.governance.trial.production_start import ProductionStart, read_start
+from comfywatchman.governance.uv.module_packages import describe_missing_module
 
 
 def judge(start: ProductionStart | None) -> CheckResult:
@@ -20,7 +21,7 @@ def judge(start: ProductionStart | None) -> CheckResult:
     if not start.has_started:
         action = f"Look into {printable_path(start.log)}, then run: gov init"
         if start.missing_module is not None:
-            action = f"gov package add {start.missing_module}"
+            action = describe_missing_module(start.missing_module)
         return CheckResult(
             name=CHECK.name,
             vital=True,

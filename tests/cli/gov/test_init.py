@@ -80,7 +80,7 @@ def test_production_that_does_not_start_is_unproven_until_it_does(tmp_path: Path
     main.write_text("import plainlet\n")
     result = fresh("init")
     assert result.exit_code == 1
-    assert "The module plainlet is missing" in result.stderr
+    assert "The module plainlet is missing. Find the package of the module plainlet, then" in result.stderr
     assert fresh.json("check", code=1)["state"] == "fail"
     main.write_text("print('up')\n")
     assert fresh("init").exit_code == 0
