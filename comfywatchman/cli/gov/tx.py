@@ -209,6 +209,8 @@ def promote(
 
     if approve_core and not reason:
         raise click.UsageError("--approve-core needs --reason TEXT: it is kept in the record.")
+    if allow_failed_run and len(txids) > 1:
+        raise click.UsageError("--allow-failed-run promotes one transaction: give a single TXID.")
     consent = gates.Consent(
         approve_core=approve_core, reason=reason, allow_failed_run=allow_failed_run, drop_foreign=drop_foreign
     )

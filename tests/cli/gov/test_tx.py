@@ -55,6 +55,12 @@ def test_failed_promotion_exits_with_1_and_prints_the_next_step(gov_on: Gov) -> 
     assert f"gov resolve {txid} and gov tx promote {txid}" in result.stdout
 
 
+def test_failed_run_is_allowed_for_one_transaction_only(gov_on: Gov) -> None:
+    result = gov_on("tx", "promote", TXID, f"{TXID[:-1]}b", "--allow-failed-run")
+    assert result.exit_code == 2
+    assert "--allow-failed-run promotes one transaction" in result.stderr
+
+
 @pytest.mark.slow
 def test_every_step_has_json_output(gov_on: Gov) -> None:
     gov_on.pack("depth")
