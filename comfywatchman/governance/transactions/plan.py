@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 from comfywatchman.governance.nodes.identity import is_same_origin
 from comfywatchman.governance.store.records import PromotionPlan
 from comfywatchman.governance.transactions.freeze import FrozenPackage, parse_freeze
+from comfywatchman.governance.uv.requirement import parse_requirement
 from comfywatchman.governance.uv.requirement_files import NodeRequirements, parse_name
 
 
@@ -108,6 +109,12 @@ def find_version_differences(post: Sequence[str], locked: Mapping[str, str]) -> 
         if package.version and version is not None and version != package.version:
             differences.append(f"{name} {package.version} -> {version}")
     return tuple(sorted(differences))
+
+
+def are_unnamed_declared(requirements: NodeRequirements, declared: Iterable[str]) -> bool:
+    """Return whether each URL without a package name is declared as `name @ URL`, at whatever commit."""
+    urls = [requirement.url for line in declared if (requirement := parse_requirement(line)) and requirement.url]
+    return all(any(_is_same_repository(url, known) for known in urls) for url in requirements.unnamed)
 
 
 def _plan_declared(requirements: NodeRequirements, after: Mapping[str, FrozenPackage]) -> tuple[list[str], list[str]]:

@@ -33,7 +33,7 @@ from comfywatchman.governance.transactions import candidate, transaction
 from comfywatchman.governance.transactions.core_packages import find_core_changes
 from comfywatchman.governance.transactions.freeze import enforce_deny_list_on, parse_freeze
 from comfywatchman.governance.transactions.install_script import run_install_script
-from comfywatchman.governance.transactions.plan import build_plan, find_closure
+from comfywatchman.governance.transactions.plan import are_unnamed_declared, build_plan, find_closure
 from comfywatchman.governance.transactions.run import EvaluateTrial
 from comfywatchman.governance.trial.evaluate import evaluate
 from comfywatchman.governance.trial.trial import build_installer_variables, build_trial_spec
@@ -101,8 +101,10 @@ def run_several(
             context, subset, others=others, timeout_seconds=timeout_seconds, evaluate_trial=evaluate_trial
         )
 
+    alone = _find_nodes_to_try_alone(context, nodes)
+    together = [node for node in nodes if node.id not in alone]
     try:
-        passed, trial, failures = settle(nodes, try_nodes)
+        passed, trial, failures = settle(together, try_nodes) if together else ([], JointTrial(), {})
     except BaseException:
         for node_id, record in begun.items():
             interruption = transaction.describe_interruption(node_id)
@@ -114,7 +116,8 @@ def run_several(
         if node in passed:
             ended.append(_complete(context, record, node, trial))
         else:
-            ended.append(transaction.mark_failed(record, clock, failures.get(node.id, trial.error)))
+            reason = alone.get(node.id) or failures.get(node.id, trial.error)
+            ended.append(transaction.mark_failed(record, clock, reason))
     for record in ended:
         transaction.save(layout, record)
     transaction.prune(layout)
@@ -132,8 +135,10 @@ def find_untried(context: GovContext) -> tuple[str, ...]:
             known = declared.get(canonicalize_name(node.group), set())
             # A repository is declared at the commit that was tried.
             at_commit = {parse_package_name(line) for line in known if " @ " in line}
-            lines = [line for line in read_requirements(folder).lines if parse_package_name(line) not in at_commit]
-            if set(lines) - known or (node.last_txid is None and (folder / "install.py").is_file()):
+            requirements = read_requirements(folder)
+            lines = [line for line in requirements.lines if parse_package_name(line) not in at_commit]
+            is_undeclared = bool(set(lines) - known) or not are_unnamed_declared(requirements, known)
+            if is_undeclared or (node.last_txid is None and (folder / "install.py").is_file()):
                 untried.append(node.id)
     return tuple(sorted(untried))
 
@@ -177,6 +182,16 @@ def _settle_halves(
     for node in second:
         failures[node.id] = f"It does not start together with {names}: {reason}"
     return first, first_trial, failures
+
+
+def _find_nodes_to_try_alone(context: GovContext, nodes: Sequence[RegisteredNode]) -> dict[str, str]:
+    """Return the reason for each node that has requirements without a package name: a lock cannot hold them."""
+    reasons = {}
+    for node in nodes:
+        if unnamed := read_requirements(context.custom_nodes / node.id).unnamed:
+            subject = shorten_list(unnamed)
+            reasons[node.id] = f"Only its build shows the package of {subject}; try it by itself: gov tx run {node.id}"
+    return reasons
 
 
 def _require_node(context: GovContext, node_id: str) -> RegisteredNode:
@@ -247,6 +262,8 @@ def _try_together(
         )
     except Failure as failure:
         trial = JointTrial(error=str(failure))
+    except OSError as error:
+        trial = JointTrial(error=f"The candidate could not be tried: {error}")
     finally:
         shutil.rmtree(environment, ignore_errors=True)
     if was_intact and mark is not None and not generation.is_unmodified(layout, mark):

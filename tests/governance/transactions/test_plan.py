@@ -3,6 +3,7 @@ from __future__ import annotations
 from packaging.markers import default_environment
 
 from comfywatchman.governance.transactions.plan import (
+    are_unnamed_declared,
     build_plan,
     find_closure,
     find_version_differences,
@@ -136,3 +137,10 @@ def test_pins_leave_out_packages_that_a_user_pinned() -> None:
 def test_versions_that_differ_from_the_trial_are_listed() -> None:
     post = ["foo==1.0", "numpy==2.0"]
     assert find_version_differences(post, {"foo": "1.1", "numpy": "2.0", "new": "1"}) == ("foo 1.0 -> 1.1",)
+
+
+def test_url_without_a_name_is_declared_at_any_commit() -> None:
+    requirements = NodeRequirements(unnamed=("git+https://github.com/a/b@main",))
+    assert are_unnamed_declared(requirements, [f"bee @ git+https://github.com/a/b@{COMMIT}", "rich"])
+    assert not are_unnamed_declared(requirements, [f"sea @ git+https://github.com/a/c@{COMMIT}", "rich"])
+    assert are_unnamed_declared(NodeRequirements(), [])

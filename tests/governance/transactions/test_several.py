@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import pytest
@@ -13,8 +15,9 @@ from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.records import RegisteredNode, Transaction
 from comfywatchman.governance.transactions import transaction
 from comfywatchman.governance.transactions.gates import Consent
-from comfywatchman.governance.transactions.several import JointTrial, run_several, settle
+from comfywatchman.governance.transactions.several import JointTrial, find_untried, run_several, settle
 from comfywatchman.governance.transactions.several_promotion import promote_several
+from comfywatchman.governance.trial.spec import TrialSpec
 from tests.governance import changes
 from tests.governance.adoption.old_environments import write_pack
 from tests.governance.contexts import build_site
@@ -164,6 +167,41 @@ def test_tried_versions_that_a_pin_excludes_may_move(tmp_path: Path) -> None:
         outcome = promote_several(context, [one.txid, two.txid], Consent())
     assert outcome.operation is not None
     assert site.run_in_production("import guestlet; print(guestlet.__version__)") == "1.0"
+
+
+@pytest.mark.slow
+def test_node_with_a_url_without_a_name_is_tried_by_itself(tmp_path: Path) -> None:
+    site = build_site(tmp_path)
+    (site.comfyui / "main.py").write_text(build_server(""))
+    write_pack(site, "fine", "plainlet\n")
+    write_pack(site, "secretive", "git+https://host.invalid/repository\n")
+    with site.opened() as context:
+        adopt_nodes(context, ["fine", "secretive"])
+        assert find_untried(context) == ("fine", "secretive")
+        fine, secretive = run_several(context, ["fine", "secretive"])
+        assert "gov tx run secretive" in str(run_several(context, ["secretive"])[0].error)
+    assert (fine.status, fine.error) == ("completed", None)
+    assert secretive.status == "failed"
+    assert secretive.error == (
+        "Only its build shows the package of git+https://host.invalid/repository; "
+        "try it by itself: gov tx run secretive"
+    )
+
+
+@pytest.mark.slow
+def test_error_of_the_system_is_recorded(tmp_path: Path) -> None:
+    site = build_site(tmp_path)
+    write_pack(site, "one")
+
+    def fail(_spec: TrialSpec) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with site.opened() as context:
+        adopt_nodes(context, ["one"])
+        (record,) = run_several(context, ["one"], evaluate_trial=fail)
+    assert record.status == "failed"
+    assert "No space left on device" in str(record.error)
+    assert list(site.layout.candidates.iterdir()) == []
 
 
 @pytest.mark.slow
