@@ -17,9 +17,12 @@ from comfywatchman.base.git_clone import checkout_commit, query_git
 from comfywatchman.base.settings import NeededPath
 from comfywatchman.base.state.state_file import read_state, write_state
 from comfywatchman.base.text import shorten_list
+from comfywatchman.governance.environments.interrupted_checkout import prepare_forced_checkout
 from comfywatchman.governance.store.layout import GovLayout
 
 GIT_SECONDS: Final = 120.0
+CHECKOUT_SECONDS: Final = 3600.0
+"""The limit of a checkout after the commit point: git that is ended in between leaves a half-written working copy."""
 
 
 class CheckoutChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,14 +75,27 @@ def read(layout: GovLayout, op_id: str) -> CheckoutChange | None:
 
 
 def apply(layout: GovLayout, op_id: str) -> None:
-    """Check out what an operation changes; it may be repeated.
+    """Check out what an operation changes; it may be repeated, also after git was killed.
 
     Raises:
-        Failure: `git-missing`, `git-failed` or `child-timeout`.
+        Failure: `git-missing`, `git-failed`, `child-timeout`, or `gov-comfyui-changed` where it would lose something.
     """
     change = read(layout, op_id)
-    if change is not None and read_head(Path(change.folder)) != change.after:
-        checkout_commit(Path(change.folder), change.after, change.after_branch, timeout_seconds=GIT_SECONDS)
+    if change is None:
+        return
+    folder = Path(change.folder)
+    head = read_head(folder)
+    if head == change.after:
+        return
+    try:
+        checkout_commit(folder, change.after, change.after_branch, timeout_seconds=CHECKOUT_SECONDS)
+    except Failure as failure:
+        if failure.code != "git-failed" or head != change.before:
+            raise
+        # `require_changeable` held before the commit point, so these may be the files of a checkout that was killed.
+        command = f"git -C {printable_path(folder)} checkout --force --detach {change.after}"
+        prepare_forced_checkout(folder, change.before, change.after, command=command)
+        checkout_commit(folder, change.after, change.after_branch, timeout_seconds=CHECKOUT_SECONDS, force=True)
 
 
 def require_changeable(change: CheckoutChange) -> None:

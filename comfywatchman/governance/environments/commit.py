@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -43,6 +44,9 @@ from comfywatchman.governance.store.records import (
 from comfywatchman.governance.store.settings import GovSettings
 
 log = logging.getLogger(__name__)
+
+_CHECKOUT_CODES: Final = frozenset({"gov-comfyui-changed"})
+"""Failures of ComfyUI's checkout, whose hints apply to an unfinished commit as well."""
 
 
 def prepare(
@@ -218,10 +222,13 @@ def _apply(layout: GovLayout, custom_nodes: Path, journal: Journal) -> None:
         failpoint("gov.after_unlink")
     except (OSError, Failure) as error:
         reason = error.message if isinstance(error, Failure) else f"{os_error_text(error)}."
+        hint = "Free disk space or fix the permissions of the governed root; the next gov command finishes it."
+        if isinstance(error, Failure) and error.code in _CHECKOUT_CODES and error.hint:
+            hint = error.hint
         raise Failure(
             "gov-commit-unfinished",
             f"The {journal.operation.kind} of {journal.operation.ref} is committed but not finished: {reason}",
-            hint="Free disk space or fix the permissions of the governed root; the next gov command finishes it.",
+            hint=hint,
         ) from error
     shutil.rmtree(layout.work / journal.work, ignore_errors=True)
 
