@@ -100,6 +100,7 @@ CODES: Final[dict[str, str]] = {
     "gov-promote-failed": "A promotion failed; production is unchanged.",
     "gov-bad-pin": "The given pin is not valid (PACKAGE==VERSION).",
     "gov-comfyui-changed": "ComfyUI's checkout cannot be moved without losing something.",
+    "gov-checkout-unreadable": "The record of a move of ComfyUI's checkout is damaged.",
     "gov-bad-requirement": "The given text is not a requirement line.",
     "gov-package-unknown": "A package was neither added nor pinned by the user.",
     "gov-adoption-unconfirmed": "An adoption was shown and not confirmed.",

@@ -15,7 +15,7 @@ from comfywatchman.base.files import printable_path
 from comfywatchman.base.git import is_dirty, read_head, read_working_tree
 from comfywatchman.base.git_clone import checkout_commit, query_git
 from comfywatchman.base.settings import NeededPath
-from comfywatchman.base.state.state_file import read_state, write_state
+from comfywatchman.base.state.state_file import CorruptFile, describe_corrupt_file, read_state, write_state
 from comfywatchman.base.text import shorten_list
 from comfywatchman.governance.environments.interrupted_checkout import prepare_forced_checkout
 from comfywatchman.governance.store.layout import GovLayout
@@ -69,16 +69,28 @@ def save(layout: GovLayout, op_id: str, change: CheckoutChange) -> None:
 
 
 def read(layout: GovLayout, op_id: str) -> CheckoutChange | None:
-    """Return the change of ComfyUI's checkout that an operation made; None when it made none."""
+    """Return the change of ComfyUI's checkout that an operation made; None when it made none.
+
+    Raises:
+        Failure: `gov-checkout-unreadable`.
+    """
     change = read_state(layout.checkouts / f"{op_id}.json", CheckoutChange, only_look=True)
-    return change if isinstance(change, CheckoutChange) else None
+    if isinstance(change, CorruptFile):
+        # As "no change", it would let packages move without ComfyUI.
+        raise Failure(
+            "gov-checkout-unreadable",
+            f"{describe_corrupt_file(change)}.",
+            hint="Restore it from a backup, or delete it: then only packages change, and ComfyUI stays at its commit.",
+        )
+    return change
 
 
 def apply(layout: GovLayout, op_id: str) -> None:
     """Check out what an operation changes; it may be repeated, also after git was killed.
 
     Raises:
-        Failure: `git-missing`, `git-failed`, `child-timeout`, or `gov-comfyui-changed` where it would lose something.
+        Failure: `git-missing`, `git-failed`, `child-timeout`, `gov-checkout-unreadable`, or `gov-comfyui-changed` where
+            it would lose something.
     """
     change = read(layout, op_id)
     if change is None:

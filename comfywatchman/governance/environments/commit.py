@@ -45,7 +45,7 @@ from comfywatchman.governance.store.settings import GovSettings
 
 log = logging.getLogger(__name__)
 
-_CHECKOUT_CODES: Final = frozenset({"gov-comfyui-changed"})
+_CHECKOUT_CODES: Final = frozenset({"gov-comfyui-changed", "gov-checkout-unreadable"})
 """Failures of ComfyUI's checkout, whose hints apply to an unfinished commit as well."""
 
 

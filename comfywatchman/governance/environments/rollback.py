@@ -10,6 +10,7 @@ import msgspec
 
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.git import read_head
 from comfywatchman.base.state.state_file import read_state
 from comfywatchman.base.text import shorten_list
 from comfywatchman.governance.environments import checkout, commit, generation, snapshot, staging
@@ -145,12 +146,62 @@ def _restore(
             ref=ref,
             key=key,
             pre_snapshot=pre_snapshot,
-            note=_describe_gone_code(staging_dir, context.custom_nodes),
+            note=_describe_rest(context, staging_dir, snapshot_id, kind),
             started_at=started_at,
         )
         if moved is not None:
             checkout.save(layout, journal.operation.op_id, moved)
         return commit.publish(context, msgspec.structs.replace(journal, undone=undone))
+
+
+def _describe_rest(context: GovContext, staging_dir: StagingDir, snapshot_id: str, kind: OperationKind) -> str:
+    """Return a note about the code that does not fit the restored packages; empty when all does."""
+    notes = [_describe_gone_code(staging_dir, context.custom_nodes)]
+    if kind == "rollback":
+        notes.append(_describe_comfyui(context, snapshot_id, staging_dir.hashes()))
+    return ". ".join(note for note in notes if note)
+
+
+def _describe_comfyui(context: GovContext, snapshot_id: str, hashes: Mapping[str, str]) -> str:
+    """Return how to move ComfyUI to the commit that it had at a snapshot; empty when it is there.
+
+    Args:
+        context: The governed root.
+        snapshot_id: The snapshot that is restored.
+        hashes: The hashes of its truth files.
+    """
+    try:
+        moves = _find_moves_since(context.layout, snapshot_id)
+    except Failure as failure:
+        # A rollback moves packages only, so it needs no record of the checkout.
+        return f"Check whether ComfyUI is at the commit of these packages. {failure.message.removesuffix('.')}"
+    commit_now = read_head(context.comfyui)
+    if not moves or commit_now is None or commit_now == moves[0][1].before:
+        return ""
+    wanted = moves[0][1].before
+    last, change = moves[-1]
+    # The condition of `undo`: the files are those that the operation left.
+    is_undoable = last.status == "success" and change.before == wanted and change.after == commit_now
+    is_undoable = is_undoable and all(hashes.get(name) == file.post_sha256 for name, file in last.files.items())
+    command = f"gov undo {last.op_id}" if is_undoable else f"gov comfyui update --to {wanted}"
+    return f"ComfyUI stays at {commit_now[:12]}, but these packages are those of {wanted[:12]}. Run `{command}`"
+
+
+def _find_moves_since(layout: GovLayout, snapshot_id: str) -> list[tuple[Operation, CheckoutChange]]:
+    """Return the operations after a snapshot that moved ComfyUI's checkout, oldest first.
+
+    Raises:
+        Failure: `gov-checkout-unreadable`.
+    """
+    moves = []
+    is_later = False
+    for operation in read_operations(layout):
+        is_later = is_later or operation.pre_snapshot == snapshot_id
+        change = checkout.read(layout, operation.op_id) if is_later else None
+        if change is not None:
+            moves.append((operation, change))
+        is_later = is_later or operation.post_snapshot == snapshot_id
+    return moves
 
 
 def _describe_gone_code(staging_dir: StagingDir, custom_nodes: Path) -> str:

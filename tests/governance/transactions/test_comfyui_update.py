@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.git import read_head
+from comfywatchman.base.git import read_head, read_origin
+from comfywatchman.governance.environments import snapshot
 from comfywatchman.governance.environments.checkout import read_branch
-from comfywatchman.governance.environments.rollback import undo
+from comfywatchman.governance.environments.rollback import rollback, undo
 from comfywatchman.governance.transactions.comfyui_update import ComfyUIUpdate, update_comfyui
 from tests.base.test_git import git
 from tests.governance import changes
@@ -108,6 +109,50 @@ def test_undo_keeps_a_change_that_came_later(site: Site) -> None:
     with site.opened() as context, pytest.raises(Failure, match=r"new\.py"):
         undo(context, moved.outcome.operation.op_id)
     assert (read_version(site), (site.comfyui / "new.py").read_text()) == ("2.0", "mine\n")
+
+
+def test_rollback_over_an_update_names_the_way_back(site: Site) -> None:
+    before = read_head(site.comfyui)
+    (at_init,) = snapshot.read_all(site.layout)
+    moved = update(site)
+    with site.opened() as context:
+        operation = rollback(context, at_init.id)
+    assert f"ComfyUI stays at {moved.after[:12]}" in operation.note
+    assert f"`gov comfyui update --to {before}`" in operation.note
+    update(site, before or "")
+    assert (read_head(site.comfyui), read_version(site)) == (before, "1.0")
+    with site.opened() as context:
+        assert rollback(context, at_init.id).note == ""
+
+
+def test_rollback_over_an_update_without_packages_names_its_undo(site: Site) -> None:
+    origin = Path(read_origin(site.comfyui) or "")
+    git(origin, "checkout", "-q", "-b", "docs", "v0.1.0")
+    commit_files(origin, {"README.md": "New text\n"})
+    (at_init,) = snapshot.read_all(site.layout)
+    moved = update(site, "docs")
+    assert moved.outcome is not None
+    assert moved.outcome.operation is not None
+    op_id = moved.outcome.operation.op_id
+    with site.opened() as context:
+        assert f"`gov undo {op_id}`" in rollback(context, at_init.id).note
+        undo(context, op_id)
+    assert read_head(site.comfyui) == moved.before
+
+
+def test_damaged_record_of_the_checkout_is_no_missing_one(site: Site) -> None:
+    (at_init,) = snapshot.read_all(site.layout)
+    moved = update(site)
+    assert moved.outcome is not None
+    assert moved.outcome.operation is not None
+    op_id = moved.outcome.operation.op_id
+    (site.layout.checkouts / f"{op_id}.json").write_text("{")
+    with site.opened() as context:
+        with pytest.raises(Failure) as caught:
+            undo(context, op_id)
+        assert caught.value.code == "gov-checkout-unreadable"
+        assert (read_head(site.comfyui), read_version(site)) == (moved.after, "2.0")
+        assert op_id in rollback(context, at_init.id).note
 
 
 @pytest.mark.parametrize("failpoint", ["gov.after_journal", "gov.after_flip"])
