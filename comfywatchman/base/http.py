@@ -7,7 +7,6 @@ httpx is imported with the first request: importing it takes longer than startin
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import threading
@@ -22,11 +21,11 @@ from comfywatchman import __version__
 from comfywatchman.base.address import PORTS, printable_url
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http_retry import build_retrying
+from comfywatchman.base.json_values import parse_loose_json
 from comfywatchman.base.network.bodies import BodyLimits, build_timeout_failure, read_body
 from comfywatchman.base.network.proxies import UNAUTHENTICATED, Proxy, build_refusal
 from comfywatchman.base.network.settings import NetworkSettings
 from comfywatchman.base.parsing.json_limits import MAX_JSON_VALUES, has_too_many_values
-from comfywatchman.base.parsing.lone_surrogates import replace_lone_surrogates
 
 if TYPE_CHECKING:
     import ssl
@@ -74,13 +73,7 @@ class HttpResponse:
         if has_too_many_values(self.body):
             raise Failure("http-body", f"{self.url} returned more than {MAX_JSON_VALUES} values.")
         try:
-            return orjson.loads(self.body)
-        except orjson.JSONDecodeError:
-            pass
-        try:
-            # ComfyUI's object_info may hold bare NaN and Infinity, and names of files that are not UTF-8 as halves of
-            # surrogate pairs; orjson refuses both.
-            return replace_lone_surrogates(json.loads(self.body))
+            return parse_loose_json(self.body)
         except (ValueError, RecursionError) as error:
             raise Failure(
                 "http-body",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
+import orjson
+
+from comfywatchman.base.parsing.lone_surrogates import replace_lone_surrogates
 
 T = TypeVar("T")
 
@@ -26,6 +30,22 @@ def decode_json(content: bytes | bytearray | str, shape: type[T]) -> T:
     except (UnicodeDecodeError, RecursionError) as error:
         # msgspec itself raises these two as they are.
         raise msgspec.DecodeError(str(error)) from error
+
+
+def parse_loose_json(content: bytes) -> object:
+    """Return the value of a JSON text as ComfyUI may write it.
+
+    It may hold bare NaN and Infinity, and halves of surrogate pairs from names of files that are not UTF-8; the halves
+    are replaced.
+
+    Raises:
+        ValueError: The text is not JSON.
+        RecursionError: It is nested too deeply.
+    """
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return replace_lone_surrogates(json.loads(content))
 
 
 def as_mapping(value: object) -> Mapping[str, object]:
