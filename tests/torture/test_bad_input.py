@@ -118,7 +118,7 @@ def html_of(markdown: str) -> str:
 @pytest.mark.slow
 def test_hostile_names_stay_inert_in_the_report(host: Host) -> None:
     for name in HOSTILE_NAMES:
-        host.write(name, graph(lora=os.fsdecode(name).encode("utf-8", "replace").decode()))
+        host.write(name, graph(lora=f"{os.fsdecode(name).encode('utf-8', 'replace').decode()}.safetensors"))
     status = host.status()
     assert status.summary.workflows == len(HOSTILE_NAMES)
     report = host.report()
