@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from comfywatchman import __version__
 from comfywatchman.base.errors import Failure
 from comfywatchman.supervisor import venv as orchestrator_venv
 from comfywatchman.supervisor.venv import ensure_orchestrator_venv, get_orchestrator_python, run_as_program
@@ -123,12 +124,14 @@ def test_changed_program_replaces_the_environment(pack: Path) -> None:
 
 @pytest.mark.slow
 def test_wheel_is_installed(tmp_path: Path) -> None:
-    wheel = tmp_path / "comfywatchman-0.1.0-py3-none-any.whl"
+    wheel = tmp_path / f"comfywatchman-{__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         for path in PACKAGE.rglob("*.py"):
             archive.write(path, Path("comfywatchman", path.relative_to(PACKAGE)))
         archive.writestr("comfywatchman/from_the_wheel.py", "")
-        archive.writestr("comfywatchman-0.1.0.dist-info/METADATA", "Name: comfywatchman\nVersion: 0.1.0\n")
+        archive.writestr(
+            f"comfywatchman-{__version__}.dist-info/METADATA", f"Name: comfywatchman\nVersion: {__version__}\n"
+        )
         archive.writestr("../outside", "")
     python = ensure_orchestrator_venv(tmp_path / "venv", wheel=wheel)
     assert run_python(python, "import comfywatchman.from_the_wheel").returncode == 0

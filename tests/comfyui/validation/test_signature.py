@@ -15,6 +15,7 @@ from comfywatchman.comfyui.validation.signature import (
     expand_inputs,
     grow_inputs,
     has_fixed_choices,
+    list_optional_growth,
     read_limit,
 )
 from tests.comfyui.validation.classes import build_entry
@@ -121,3 +122,7 @@ def test_growing_inputs_end_at_the_limit_of_comfyui() -> None:
     template = InputSignature("image", "IMAGE", is_required=True)
     grown = grow_inputs(template, [f"a{index}" for index in range(150)], 1).grown
     assert (len(grown), grown[0].is_required, grown[1].is_required) == (100, True, False)
+
+
+def test_plain_inputs_grow_no_optional_inputs() -> None:
+    assert list(list_optional_growth([InputSignature("seed", "INT")], {"seed": 1})) == []

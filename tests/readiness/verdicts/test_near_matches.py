@@ -5,6 +5,7 @@ import pytest
 from comfywatchman.readiness.states import ModelState
 from comfywatchman.readiness.verdicts.near_matches import (
     compare_names,
+    find_similar_names,
     judge_near_matches,
     judge_without_folder,
     pick_loadable,
@@ -72,3 +73,7 @@ def test_model_without_a_folder_is_named_with_its_folder(names: list[str], state
 def test_unknown_model_of_an_unknown_folder_is_missing() -> None:
     finding = judge_without_folder(reference("a.pt", folder=None), Inventory())
     assert (finding.state, finding.path) == (ModelState.MISSING, None)
+
+
+def test_name_without_a_folder_is_like_no_other() -> None:
+    assert find_similar_names(reference("a.pt", folder=None), Inventory(Model("vae", "a.pt"))) == []
