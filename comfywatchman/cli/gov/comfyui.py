@@ -42,10 +42,6 @@ def update(context: click.Context, version: str, approve_core: bool, as_json: bo
     elif outcome is None:
         click.echo(f"ComfyUI is at {printable(update_result.version)} already.")
     else:
-        print_outcome(outcome)
-        if outcome.operation is None:
-            click.echo(f"Not updated: nothing was changed. Log: {printable(outcome.logs.stderr)}", err=True)
-        else:
-            click.echo(f"ComfyUI is at {printable(update_result.version)} ({update_result.after[:12]}).")
-            print_step(f"To undo this: gov undo {outcome.operation.op_id}")
+        done = f"ComfyUI is at {update_result.version} ({update_result.after[:12]})."
+        print_outcome(outcome, verb="updated", done=done)
     context.exit(FAILED if outcome is not None and outcome.operation is None else DONE)

@@ -120,10 +120,11 @@ def list_packages(context: click.Context, as_json: bool) -> None:
       gov package list --json
     """
     from comfywatchman.governance.environments.staging import read_registry
+    from comfywatchman.governance.store.truth import read_project
     from comfywatchman.governance.transactions.packages import read_wanted
 
     gov = read_gov(context.obj)
-    wanted = read_wanted(gov.layout.pyproject.read_text("utf-8"), read_registry(gov.layout))
+    wanted = read_wanted(read_project(gov.layout.pyproject), read_registry(gov.layout))
     if as_json:
         print_result(context, wanted)
         return
@@ -136,8 +137,14 @@ def list_packages(context: click.Context, as_json: bool) -> None:
         print_step("No package was added. Add one: gov package add REQUIREMENT")
 
 
-def print_outcome(outcome: ChangeOutcome) -> None:
-    """Print the packages that a change moved, and the start of ComfyUI."""
+def print_outcome(outcome: ChangeOutcome, *, verb: str, done: str) -> None:
+    """Print the packages that a change moved, the start of ComfyUI, and how it ended.
+
+    Args:
+        outcome: The change.
+        verb: What it would have done, in the past tense: `updated`.
+        done: The line to print when it did.
+    """
     for sign, lines in (("+", outcome.diff.added), ("-", outcome.diff.removed)):
         for line in lines[:_MAX_SHOWN]:
             click.echo(f"  {sign} {printable(line)}")
@@ -145,6 +152,11 @@ def print_outcome(outcome: ChangeOutcome) -> None:
             click.echo(f"  {sign} … and {len(lines) - _MAX_SHOWN} more; --json shows all")
     for finding in outcome.judgement.findings:
         click.echo(f"{finding.status:7} {printable(finding.name)}: {printable(finding.detail)}")
+    if outcome.operation is None:
+        click.echo(f"Not {verb}: production is unchanged. Log: {printable(outcome.logs.stderr)}", err=True)
+    else:
+        click.echo(printable(done))
+        print_step(f"To undo this: gov undo {outcome.operation.op_id}")
 
 
 def _change(
@@ -172,10 +184,5 @@ def _change(
     if as_json:
         print_result(context, outcome)
     else:
-        print_outcome(outcome)
-        if outcome.operation is None:
-            click.echo(f"Not {verb}: production is unchanged. Log: {printable(outcome.logs.stderr)}", err=True)
-        else:
-            click.echo(f"{verb.capitalize()}: {printable(listed)}")
-            print_step(f"To undo this: gov undo {outcome.operation.op_id}")
+        print_outcome(outcome, verb=verb, done=f"{verb.capitalize()}: {listed}")
     context.exit(DONE if outcome.operation is not None else FAILED)

@@ -243,12 +243,8 @@ def _promote_several(context: click.Context, txids: tuple[str, ...], consent: ga
     if as_json:
         print_result(context, outcome)
     else:
-        print_outcome(outcome)
-        if outcome.operation is not None:
-            click.echo(f"Promoted: {printable(outcome.operation.note)}")
-            print_step(f"To undo this: gov undo {outcome.operation.op_id}")
-        else:
-            click.echo(f"Not promoted: production is unchanged. Log: {printable(outcome.logs.stderr)}", err=True)
+        note = "" if outcome.operation is None else outcome.operation.note
+        print_outcome(outcome, verb="promoted", done=f"Promoted: {note}")
     context.exit(DONE if outcome.operation is not None else FAILED)
 
 

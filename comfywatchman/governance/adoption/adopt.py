@@ -36,8 +36,7 @@ from comfywatchman.governance.nodes.identity import check_existing_id
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.governed import record_governed
 from comfywatchman.governance.store.layout import TRUTH_FILES
-from comfywatchman.governance.store.records import GenerationMark, NodeRegistry, Operation, RegisteredNode
-from comfywatchman.governance.uv.client import UvResult
+from comfywatchman.governance.store.records import NodeRegistry, Operation, RegisteredNode
 from comfywatchman.governance.uv.requirement_files import read_comfyui_requirements, read_requirements
 
 _MAX_CONFLICTS: Final = 10
@@ -144,7 +143,7 @@ def adopt(context: GovContext, inspection: Inspection) -> Adoption:
         _declare(work, plan)
         work.write_registry(_register_nodes(work.read_registry(), inspection.nodes, plan, started_at))
         _lock(context, work, plan.pins)
-        mark = _build(context, work)
+        mark = generation.require_build(context, work.folder)
         record_governed(layout, context.comfyui)
         pre_snapshot = None
         # A root made by hand has no lock yet: no rollback to a snapshot of it would be possible.
@@ -307,17 +306,6 @@ def _lock(context: GovContext, work: StagingDir, pins: Sequence[str]) -> None:
         f"uv could not resolve the packages of the old environment: {result.errors.strip()}",
         hint="Nothing changed. Correct the requirement that uv names, then run: gov init --adopt",
     )
-
-
-def _build(context: GovContext, work: StagingDir) -> GenerationMark:
-    mark = generation.build(context, work.folder)
-    if isinstance(mark, UvResult):
-        raise Failure(
-            "gov-environment-failed",
-            f"uv could not build the environment: {mark.errors.strip()}",
-            hint="Nothing changed. Check the network and the disk (df -h), then run: gov init --adopt",
-        )
-    return mark
 
 
 def _measure_files(info: Path) -> int:

@@ -71,6 +71,18 @@ def build(context: GovContext, project: Path) -> GenerationMark | UvResult:
     raise AssertionError("the keys are endless")
 
 
+def require_build(context: GovContext, project: Path) -> GenerationMark:
+    """Return the environment as `build` does.
+
+    Raises:
+        Failure: As `build`, and `gov-environment-failed` when uv could not build it.
+    """
+    mark = build(context, project)
+    if isinstance(mark, UvResult):
+        raise _build_failed(f"uv could not build the environment: {mark.errors.strip().rstrip('.')}")
+    return mark
+
+
 def is_unmodified(layout: GovLayout, mark: GenerationMark) -> bool:
     """Return whether a complete environment still has the files it was built from, by modification times and hashes."""
     environment = layout.generations / mark.key
@@ -381,5 +393,5 @@ def _build_failed(reason: str) -> Failure:
     return Failure(
         "gov-environment-failed",
         f"The new environment was discarded: {reason}.",
-        hint="Production is unchanged. Check the disk (df -h) and the network, then try again.",
+        hint="Production is unchanged. Check the disk (df -h) and the network, then run the command again.",
     )

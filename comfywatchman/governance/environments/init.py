@@ -234,11 +234,4 @@ def _build_environment(
         else:
             explain(staging_dir, locked)
         raise Failure("gov-lock-failed", f"uv could not resolve the packages: {locked.errors.strip()}", hint=hint)
-    mark = generation.build(context, staging_dir.folder)
-    if isinstance(mark, UvResult):
-        raise Failure(
-            "gov-environment-failed",
-            f"uv could not build the environment: {mark.errors.strip()}",
-            hint="Check the network and the disk (df -h), then run: gov init",
-        )
-    return mark
+    return generation.require_build(context, staging_dir.folder)

@@ -16,8 +16,8 @@ from comfywatchman.governance.environments import commit, generation, snapshot, 
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.store.layout import GovLayout
-from comfywatchman.governance.store.records import GenerationMark, NodeRegistry, Operation, RegisteredNode
-from comfywatchman.governance.uv.client import Uv, UvResult
+from comfywatchman.governance.store.records import NodeRegistry, Operation, RegisteredNode
+from comfywatchman.governance.uv.client import Uv
 from comfywatchman.governance.uv.overrides import remove_node
 
 _GIT_SECONDS: Final = 20.0
@@ -103,7 +103,7 @@ def unregister(context: GovContext, node_id: str, *, purge_code: bool = False) -
         # A node that was never promoted declares nothing: the lock stays as it is.
         if work.read_project() != project_before:
             _lock(context.uv, context.python, work)
-        mark = _build(context, work)
+        mark = generation.require_build(context, work.folder)
         pre = snapshot.create(
             layout, clock, reason="remove_pre", ref=node_id, generation=generation.current_key(layout)
         )
@@ -136,17 +136,6 @@ def _lock(uv: Uv, python: Path, work: StagingDir) -> None:
             f"uv could not resolve the remaining packages: {result.errors.strip()}",
             hint="Nothing changed. Check the network, then run the command again.",
         )
-
-
-def _build(context: GovContext, work: StagingDir) -> GenerationMark:
-    mark = generation.build(context, work.folder)
-    if isinstance(mark, UvResult):
-        raise Failure(
-            "gov-environment-failed",
-            f"uv could not build the environment without the node: {mark.errors.strip()}",
-            hint="Nothing changed. Check the network and the disk (df -h), then run the command again.",
-        )
-    return mark
 
 
 def _inspect_node(node: RegisteredNode, folder: Path) -> NodeListing:

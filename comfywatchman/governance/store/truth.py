@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import tomlkit
@@ -13,6 +14,9 @@ from packaging.utils import canonicalize_name
 from tomlkit.exceptions import TOMLKitError
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import read_regular
+
+_MAX_PROJECT_BYTES: Final = 16 << 20
 
 BASE_GROUP: Final = "base"
 """The dependency group with ComfyUI's own requirements."""
@@ -102,17 +106,37 @@ def node_group(node_id: str) -> str:
     return f"{NODE_PREFIX}{node_id}"
 
 
+def read_project(path: Path) -> str:
+    """Return the text of a pyproject.toml.
+
+    Raises:
+        Failure: `gov-truth-damaged` when it is not UTF-8, `file-unreadable` when it cannot be read.
+    """
+    try:
+        return read_regular(path, max_bytes=_MAX_PROJECT_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Failure(
+            "gov-truth-damaged",
+            f"pyproject.toml of the governed root is not UTF-8: {error}.",
+            hint="Save it as UTF-8, or go back to a snapshot: gov snapshot list.",
+        ) from error
+
+
 def parse_groups(text: str) -> dict[str, tuple[str, ...]]:
     """Return the dependency groups in order, each with its requirement lines.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    groups = {}
-    for name, lines in _parse_toml(text).unwrap().get("dependency-groups", {}).items():
-        # Other items are tables that include another group (PEP 735).
-        groups[name] = tuple(line for line in lines if isinstance(line, str))
-    return groups
+    table = _parse_toml(text).unwrap().get("dependency-groups", {})
+    if not isinstance(table, dict) or not all(isinstance(lines, list) for lines in table.values()):
+        raise Failure(
+            "gov-truth-damaged",
+            "[dependency-groups] in pyproject.toml of the governed root is not a table of lists.",
+            hint="Correct the file, or go back to a snapshot: gov snapshot list.",
+        )
+    # Other items are tables that include another group (PEP 735).
+    return {name: tuple(line for line in lines if isinstance(line, str)) for name, lines in table.items()}
 
 
 def set_group(text: str, group: str, lines: Sequence[str]) -> str:

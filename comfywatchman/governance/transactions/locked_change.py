@@ -18,7 +18,6 @@ from comfywatchman.governance.nodes import registry
 from comfywatchman.governance.nodes.deny_list import build_deny_list
 from comfywatchman.governance.store.ids import make_transaction_id
 from comfywatchman.governance.store.records import (
-    GenerationMark,
     Journal,
     Judgement,
     Operation,
@@ -34,7 +33,6 @@ from comfywatchman.governance.transactions.run import EvaluateTrial
 from comfywatchman.governance.transactions.shared_packages import find_new_shared
 from comfywatchman.governance.trial.evaluate import evaluate
 from comfywatchman.governance.trial.trial import build_trial_spec
-from comfywatchman.governance.uv.client import UvResult
 from comfywatchman.governance.uv.shared_modules import SharedModule, describe_packages
 
 
@@ -111,7 +109,7 @@ def try_change(context: GovContext, change: LockedChange, *, evaluate_trial: Eva
         judgement, logs = _start_candidate(context, change, work, evaluate_trial)
         if judgement.exit_code != 0 or set(change.tried) & judgement.import_failures.keys():
             return ChangeOutcome(None, diff, judgement, logs)
-        mark = _build(context, work)
+        mark = generation.require_build(context, work.folder)
         key = generation.current_key(layout)
         pre = snapshot.create(layout, context.clock, reason=f"{change.kind}_pre", ref=change.ref, generation=key)
         journal = commit.prepare(
@@ -192,14 +190,3 @@ def _start_candidate(
         return evaluate_trial(replace(spec, also_tried=frozenset(change.tried)))
     finally:
         shutil.rmtree(environment, ignore_errors=True)
-
-
-def _build(context: GovContext, work: StagingDir) -> GenerationMark:
-    mark = generation.build(context, work.folder)
-    if isinstance(mark, UvResult):
-        raise Failure(
-            "gov-environment-failed",
-            f"uv could not build the environment: {mark.errors.strip()}",
-            hint="Production is unchanged. Check the network and the disk (df -h), then run the command again.",
-        )
-    return mark

@@ -265,7 +265,7 @@ def _build_plan(
 def _collect_other_lines(layout: GovLayout, own_group: str) -> list[str]:
     """Return the requirement lines that are declared for the base and for other nodes."""
     lines: list[str] = []
-    for group, group_lines in truth.parse_groups(layout.pyproject.read_text("utf-8")).items():
+    for group, group_lines in truth.parse_groups(truth.read_project(layout.pyproject)).items():
         if canonicalize_name(group) != canonicalize_name(own_group):
             lines += group_lines
     return lines

@@ -126,7 +126,7 @@ def run_several(
 
 def find_untried(context: GovContext) -> tuple[str, ...]:
     """Return the registered nodes with a folder whose declared requirements production does not declare, sorted."""
-    groups = truth.parse_groups(context.layout.pyproject.read_text("utf-8"))
+    groups = truth.parse_groups(truth.read_project(context.layout.pyproject))
     declared = {canonicalize_name(group): set(lines) for group, lines in groups.items()}
     untried = []
     for node in staging.read_registry(context.layout).plugins.values():
@@ -371,7 +371,7 @@ def _build_plans(
     installed: Mapping[str, set[str]],
 ) -> dict[str, PromotionPlan]:
     """Return what a promotion writes for each node; packages from the install.py of another one are left out."""
-    groups = truth.parse_groups(context.layout.pyproject.read_text("utf-8"))
+    groups = truth.parse_groups(truth.read_project(context.layout.pyproject))
     requirements = {node.id: read_requirements(context.custom_nodes / node.id) for node in nodes}
     tried = {node.group for node in nodes}
     lines = [line for group, of_group in groups.items() if group not in tried for line in of_group]

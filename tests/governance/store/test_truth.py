@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -160,3 +161,21 @@ def test_changed_index_replaces_the_old_one_beside_the_users() -> None:
     overridden = truth.set_overrides(text, ["numpy==1.26.4"])
     assert tomllib.loads(overridden)["tool"]["uv"]["override-dependencies"] == ["numpy==1.26.4"]
     assert tomllib.loads(truth.set_indexes(mine, {}))["tool"]["uv"] == tomllib.loads(mine)["tool"]["uv"]
+
+
+@pytest.mark.parametrize("text", ["dependency-groups = 3", "[dependency-groups]\nbase = 3", "[[dependency-groups]]"])
+def test_groups_that_are_no_lists_are_damage(text: str) -> None:
+    with pytest.raises(Failure) as raised:
+        truth.parse_groups(text)
+    assert raised.value.code == "gov-truth-damaged"
+    assert "gov snapshot list" in (raised.value.hint or "")
+
+
+def test_project_that_is_not_utf8_is_damage(tmp_path: Path) -> None:
+    project = tmp_path / "pyproject.toml"
+    project.write_bytes("# caf\u00e9\n".encode("latin-1"))
+    with pytest.raises(Failure) as raised:
+        truth.read_project(project)
+    assert raised.value.code == "gov-truth-damaged"
+    project.write_text("# café\n", "utf-8")
+    assert truth.read_project(project) == "# café\n"

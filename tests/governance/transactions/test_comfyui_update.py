@@ -194,7 +194,7 @@ def test_command_updates_and_names_the_undo(site: Site) -> None:
     gov = Gov(site)
     result = gov("comfyui", "update", "--to", "broken")
     assert result.exit_code == 1
-    assert "Not updated: nothing was changed." in result.stderr
+    assert "Not updated: production is unchanged." in result.stderr
     result = gov("comfyui", "update")
     assert result.exit_code == 0, result.output
     assert "ComfyUI is at v0.2.0" in result.stdout
